@@ -1,0 +1,130 @@
+"""Parts and their commit records: how a unit of work leaves its result so that it counts exactly once.
+
+A part is named by its phase and unit, never by worker, time or uuid. Its files are written first; then the commit
+record, which names them with their hashes and counts. The commit record is the only truth: a Parquet file that opens
+is not a part that is done.
+
+    <work>/<phase>/<unit>.<suffix>        the files of a part
+    <work>/<phase>/<unit>.commit.json     their record, written last
+"""
+
+import importlib
+import json
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.files import Files, Written
+
+_COMMIT = ".commit.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One unit of one phase: a pure function of its arguments and of committed parts.
+
+    `function` is "module:name"; it is called as `name(output, **arguments)` in a worker and returns its counts
+    (document counts by stage and reason, tokens, …), which must depend on the data alone. `arguments` are plain
+    picklable values. What the arguments say must be covered by `phase`, which carries the phase key, and `unit`.
+    """
+
+    phase: str
+    unit: str
+    function: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """A finished part: its files by suffix, what it counted, and what was observed while it was made.
+
+    `observed` (seconds, peak memory) belongs to the run that did the work: it never enters a key or a root hash.
+    """
+
+    phase: str
+    unit: str
+    files: Mapping[str, Written]
+    counts: Mapping[str, Any]
+    observed: Mapping[str, float]
+
+    @property
+    def content_hashes(self) -> list[str]:
+        """sha256 of each file, in the order of their suffixes: what an exchange's key hashes."""
+        return [self.files[suffix].sha256 for suffix in sorted(self.files)]
+
+
+class Output:
+    """What a task writes to: files named after its phase and unit, each complete or absent."""
+
+    def __init__(self, files: Files, phase: str, unit: str) -> None:
+        self.files = files
+        self._stem = f"{phase}/{unit}"
+        self.written: dict[str, Written] = {}
+
+    def table(self, suffix: str, table: pa.Table, **options: Any) -> None:
+        self.written[suffix] = self.files.write_table(f"{self._stem}.{suffix}.parquet", table, **options)
+
+    def bytes(self, suffix: str, data: bytes) -> None:
+        self.written[suffix] = self.files.write_bytes(f"{self._stem}.{suffix}", data)
+
+    def adopt(self, suffix: str, fill: Any, *, extension: str) -> None:
+        """A file in a format of its own: `fill(sink)` writes it."""
+        self.written[suffix] = self.files.write(f"{self._stem}.{suffix}.{extension}", fill)
+
+
+def commit_name(phase: str, unit: str) -> str:
+    return f"{phase}/{unit}{_COMMIT}"
+
+
+def committed_units(files: Files, phase: str) -> set[str]:
+    """The units of a phase that are done: one listing, whatever their number."""
+    return {name.removesuffix(_COMMIT) for name in files.names(phase) if name.endswith(_COMMIT)}
+
+
+def read_commit(files: Files, phase: str, unit: str) -> Commit:
+    """The commit record of a part. ValueError if it is not one of ours."""
+    name = commit_name(phase, unit)
+    try:
+        record = json.loads(files.read(name))
+        return Commit(
+            phase=phase,
+            unit=unit,
+            files={suffix: Written(**entry) for suffix, entry in record["files"].items()},
+            counts=record["counts"],
+            observed=record["observed"],
+        )
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{files.path(name)} is no commit record ({error!r}). Delete it and run again.") from error
+
+
+def execute(work: str, task: Task) -> Commit:
+    """Do one task in this process and commit it; a part that is committed already is returned as it stands."""
+    files = Files(work)
+    if files.exists(commit_name(task.phase, task.unit)):
+        return read_commit(files, task.phase, task.unit)
+    module, _, name = task.function.partition(":")
+    output = Output(files, task.phase, task.unit)
+    started = time.perf_counter()
+    counts = getattr(importlib.import_module(module), name)(output, **task.arguments)
+    observed = {
+        "seconds": round(time.perf_counter() - started, 4),
+        "peak_memory_bytes": float(peak_memory_bytes()),
+    }
+    record = {
+        "files": {suffix: written.as_json() for suffix, written in sorted(output.written.items())},
+        "counts": counts,
+        "observed": observed,
+    }
+    files.write_bytes(commit_name(task.phase, task.unit), json.dumps(record, sort_keys=True, indent=1).encode())
+    return Commit(phase=task.phase, unit=task.unit, files=output.written, counts=counts, observed=observed)
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident size that this process or one of its ended children has reached, in bytes."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return int(max(own, children)) * 1024

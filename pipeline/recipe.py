@@ -1,0 +1,266 @@
+"""Recipes: YAML 1.2 files that say what a run does.
+
+A wrong recipe fails before any work, naming the key, its line and the nearest right name. YAML 1.2 reads `no` as the
+text it is (Norwegian), and a key that stands twice is refused instead of the last one winning.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError
+
+import stages
+from stages.stage import Exchange, Extraction, Settings, Stage
+
+#: A recipe is written by a person; a larger file is a mistake or an attack by aliases.
+_MAX_RECIPE_BYTES = 1 << 20
+_MAX_ALIASES = 100
+_OVERRIDE = re.compile(r"([A-Za-z0-9_.\-]+)=(.*)", re.DOTALL)
+
+
+class RecipeError(ValueError):
+    """The user's recipe or options are wrong. The message names the place, the key and the fix."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Input(_Part):
+    """What is read."""
+
+    #: Files, folders and patterns. Where they lie is no part of a run's identity: what they hold is.
+    paths: tuple[str, ...] = Field(default=(), description="files, folders or glob patterns; local or s3://")
+    split_bytes: int = Field(
+        default=64 << 20,
+        ge=1024,
+        description="compressed bytes of an archive in one unit of work; 64 MB keep a core busy for minutes",
+    )
+    max_record_bytes: int = Field(
+        default=64 << 20, ge=1024, description="largest record body that is extracted, in bytes; larger ones are booked"
+    )
+    sample: float = Field(
+        default=1.0, gt=0, le=1, description="fraction of documents that are read, chosen by a keyed hash of their id"
+    )
+
+
+class Tokenizer(_Part):
+    """A vocabulary to learn, or one that exists."""
+
+    type: Literal["bpe"] = Field(default="bpe", description="byte-level byte-pair encoding")
+    vocab_size: Annotated[int, Field(ge=257, le=1 << 22)] = Field(
+        default=32_768, description="entries, special tokens included"
+    )
+    path: str | None = Field(default=None, description="a tokenizer.json to use instead of learning one")
+    sample_bytes: int = Field(
+        default=200 << 20, ge=1 << 10, description="UTF-8 bytes of text that the vocabulary is learned from, at most"
+    )
+
+
+class Shards(_Part):
+    """Token shards for training."""
+
+    tokens_per_shard: int = Field(default=100_000_000, ge=1, description="tokens in one shard file, about")
+    validation_fraction: float = Field(
+        default=0.005, ge=0, lt=1, description="share of documents, by hash of their text, that only monitor training"
+    )
+    seed: int = Field(default=0, ge=0, description="key of the global shuffle")
+
+
+class StageEntry(_Part):
+    """One line of the recipe's stage list: the type and its settings."""
+
+    type: str
+    settings: SerializeAsAny[Settings]
+
+    @property
+    def definition(self) -> Stage | Exchange | Extraction:
+        return stages.CATALOGUE[self.type]
+
+
+class Recipe(_Part):
+    """A whole recipe, every setting resolved."""
+
+    name: str = Field(pattern=r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}", description="names the run in reports")
+    input: Input = Input()
+    stages: tuple[StageEntry, ...]
+    tokenizer: Tokenizer | None = None
+    shards: Shards | None = None
+
+    @field_validator("stages")
+    @classmethod
+    def _extraction_comes_first(cls, entries: tuple[StageEntry, ...]) -> tuple[StageEntry, ...]:
+        kinds = [isinstance(entry.definition, Extraction) for entry in entries]
+        if not kinds or not kinds[0] or any(kinds[1:]):
+            raise ValueError("the first stage, and no other, must be of type 'extract'")
+        return entries
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting as JSON values, without the places where the input lies: what the root hash covers."""
+        plain = self.model_dump(mode="json", exclude={"input": {"paths"}})
+        plain["stages"] = [{"type": entry["type"], **entry["settings"]} for entry in plain["stages"]]
+        return plain
+
+
+def load_recipe(path: str | Path, *, overrides: Sequence[str] = (), inputs: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe. `overrides` are KEY=VALUE with a dotted key (a stage is named by its type or number);
+    `inputs` replace input.paths. RecipeError says what is wrong and where."""
+    path = Path(path)
+    tree = _parse(path)
+    for override in overrides:
+        _apply(tree, override)
+    if inputs:
+        tree.setdefault("input", CommentedMap())["paths"] = list(inputs)
+    return _build(tree, str(path))
+
+
+def _parse(path: Path) -> CommentedMap:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        known = sorted(file.name for file in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise RecipeError(f"{path}: there is no such recipe.{_nearest(path.name, known)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    if len(text) > _MAX_RECIPE_BYTES or text.count("*") > _MAX_ALIASES + 10_000:
+        raise RecipeError(f"{path}: larger than a recipe can be ({_MAX_RECIPE_BYTES} bytes)")
+    if len(re.findall(r"(?m)(?:^|[\s,\[{:-])\*\w+", text)) > _MAX_ALIASES:
+        raise RecipeError(f"{path}: more than {_MAX_ALIASES} YAML aliases")
+    reader = YAML(typ="rt", pure=True)
+    reader.allow_duplicate_keys = False
+    try:
+        tree = reader.load(text)
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise RecipeError(f"{path}:{line}: a key stands twice: {str(error.problem).splitlines()[0]}") from error
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise RecipeError(f"{path}:{line}: not YAML: {error.problem}") from error
+    if not isinstance(tree, CommentedMap):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys (name, input, stages, …)")
+    return tree
+
+
+def _apply(tree: CommentedMap, override: str) -> None:
+    """Set one KEY=VALUE in the tree."""
+    found = _OVERRIDE.fullmatch(override)
+    if not found:
+        raise RecipeError(f"--set {override!r}: write KEY=VALUE, for example --set stages.quality.min_score=0.2")
+    keys, value = found.group(1).split("."), YAML(typ="safe", pure=True).load(found.group(2))
+    place: Any = tree
+    for number, key in enumerate(keys[:-1]):
+        if isinstance(place, Sequence) and not isinstance(place, str):
+            place = _member(place, key, override)
+        elif isinstance(place, Mapping):
+            following = place.get(key)
+            if following is None:
+                place[key] = following = CommentedMap()
+            place = following
+        else:
+            raise RecipeError(f"--set {override!r}: {'.'.join(keys[:number])} holds a single value, not keys")
+    if not isinstance(place, CommentedMap):
+        raise RecipeError(f"--set {override!r}: {'.'.join(keys[:-1])} holds no keys")
+    place[keys[-1]] = value
+
+
+def _member(entries: Any, key: str, override: str) -> Any:
+    if key.isdigit() and int(key) < len(entries):
+        return entries[int(key)]
+    matching = [entry for entry in entries if isinstance(entry, Mapping) and entry.get("type") == key]
+    types = [str(entry.get("type")) for entry in entries if isinstance(entry, Mapping)]
+    if len(matching) != 1:
+        fix = "give its number, from 0" if matching else f"the recipe has {', '.join(types)}"
+        raise RecipeError(f"--set {override!r}: {len(matching)} stages are of type {key!r}; {fix}")
+    return matching[0]
+
+
+def _build(tree: CommentedMap, where: str) -> Recipe:
+    plain = dict(tree)
+    listed = plain.get("stages")
+    if not isinstance(listed, list):
+        raise RecipeError(f"{_place(tree, ('stages',), where)}: 'stages' must be a list of stages")
+    plain["stages"] = [_stage(tree, number, entry, where) for number, entry in enumerate(listed)]
+    try:
+        return Recipe.model_validate(plain)
+    except ValidationError as error:
+        raise RecipeError(_explain(error, tree, where, prefix=(), model=Recipe)) from None
+
+
+def _stage(tree: CommentedMap, number: int, entry: Any, where: str) -> StageEntry:
+    place = _place(tree, ("stages", number), where)
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("type"), str):
+        raise RecipeError(f"{place}: stages[{number}] must be a mapping with a 'type', like {{type: language}}")
+    kind = entry["type"]
+    if kind not in stages.CATALOGUE:
+        raise RecipeError(f"{place}: stages[{number}]: unknown type {kind!r}.{_nearest(kind, list(stages.CATALOGUE))}")
+    settings = {key: value for key, value in entry.items() if key != "type"}
+    model = stages.CATALOGUE[kind].settings
+    try:
+        return StageEntry(type=kind, settings=model.model_validate(settings))
+    except ValidationError as error:
+        raise RecipeError(_explain(error, tree, where, prefix=("stages", number), model=model)) from None
+
+
+def _explain(
+    error: ValidationError, tree: CommentedMap, where: str, *, prefix: tuple[str | int, ...], model: type[BaseModel]
+) -> str:
+    lines = []
+    for problem in error.errors():
+        location = (*prefix, *problem["loc"])
+        key = _dotted(location)
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(model, problem["loc"][:-1])
+            message = f"unknown key.{_nearest(str(problem['loc'][-1]), known)}"
+        elif problem["type"] != "missing" and not isinstance(problem.get("input"), Mapping | tuple | list):
+            message = f"{message} (found {json.dumps(problem.get('input'), default=str)})"
+        lines.append(f"{_place(tree, location, where)}: {key}: {message}")
+    return "\n".join(lines)
+
+
+def _known_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """Field names of the model that `path` leads to."""
+    for step in path:
+        field = model.model_fields.get(str(step))
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+        inner = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)
+
+
+def _dotted(location: Sequence[str | int]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location).lstrip(".")
+
+
+def _place(tree: Any, location: Sequence[str | int], where: str) -> str:
+    """`file:line` of the innermost key on the way to `location` that the file really holds."""
+    line = None
+    for step in location:
+        try:
+            if isinstance(tree, CommentedMap) and step in tree:
+                line = tree.lc.key(step)[0] + 1
+            elif isinstance(tree, CommentedSeq) and isinstance(step, int) and step < len(tree):
+                line = tree.lc.item(step)[0] + 1
+            else:
+                break
+        except KeyError:  # a key that --set added stands on no line
+            break
+        tree = tree[step]
+    return f"{where}:{line}" if line else where
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    return f" Known are: {', '.join(known)}." if known else ""

@@ -1,0 +1,185 @@
+"""Which files a recipe names, of what kind they are, and how they are cut into splits."""
+
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import xxhash
+
+from pipeline.sources.framing import DIALECTS
+
+#: Kinds of which a split can begin in the middle of the file.
+SPLITTABLE = frozenset({"warc.gz", "arc.gz", "warc", "arc"})
+_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz")
+_HASH_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One input file. `name` is its path relative to the input as named; `path` is where to open it."""
+
+    name: str
+    path: str
+    size_bytes: int
+    #: xxh3-128 of the content.
+    fingerprint: str
+    #: warc.gz, arc.gz, warc, arc, tar, file.
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """A byte range of one source: the unit of work. `known_start`: the chain rule says that a record begins there."""
+
+    source: Source
+    start: int
+    end: int
+    known_start: bool
+
+    @property
+    def unit(self) -> str:
+        """24 hex digits that name the split's parts: source name, content and range, never where the file lies."""
+        text = f"{self.source.name}\0{self.source.fingerprint}\0{self.start}\0{self.end}\0{self.known_start:d}"
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def starting_at(self, position: int) -> "Split":
+        """The same split with its start moved to where its predecessor's chain ended."""
+        return Split(source=self.source, start=position, end=max(self.end, position), known_start=True)
+
+
+class InputError(ValueError):
+    """The recipe's input cannot be used: the message says which path and why."""
+
+
+def list_sources(paths: Sequence[str], *, cache: dict[str, Any]) -> list[Source]:
+    """The files that the paths name (files, folders, globs), sorted by name, each once.
+
+    A file's name is its path relative to the folder, or to the glob's fixed part, that named it. `cache` maps path,
+    size and modification time to a content hash, so that a second plan does not read the input again; it is updated.
+    Raises InputError for a path that names nothing, and for two files with one name.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        matches = list(_expand(path))
+        if not matches:
+            raise InputError(f"input.paths: {path!r} names no file. Check the path, or the pattern if it is one.")
+        for name, place in matches:
+            if found.setdefault(name, place) != place:
+                raise InputError(
+                    f"input.paths: {found[name]} and {place} would both be called {name!r}. "
+                    "Name a folder above both, so that their relative paths differ."
+                )
+    return [_describe(name, found[name], cache) for name in sorted(found)]
+
+
+def _expand(path: str) -> Iterator[tuple[str, str]]:
+    if "://" in path:
+        filesystem, base = pafs.FileSystem.from_uri(path)
+        infos = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
+        scheme = path.partition("://")[0]
+        if not infos:
+            infos = [info for info in filesystem.get_file_info([base]) if info.type == pafs.FileType.File]
+            base = base.rpartition("/")[0]
+        for info in infos:
+            if info.type == pafs.FileType.File:
+                yield info.path.removeprefix(base).lstrip("/"), f"{scheme}://{info.path}"
+        return
+    place = Path(path)
+    if place.is_dir():
+        yield from ((str(file.relative_to(place).as_posix()), str(file)) for file in _regular_files(place))
+    elif place.is_file():
+        yield place.name, str(place)
+    else:
+        fixed = Path(*_fixed_part(place.parts))
+        pattern = str(place.relative_to(fixed)) if fixed.parts else path
+        for file in sorted(fixed.glob(pattern)) if pattern != "." else ():
+            if file.is_file():
+                yield str(file.relative_to(fixed).as_posix()), str(file)
+
+
+def _fixed_part(parts: tuple[str, ...]) -> list[str]:
+    fixed: list[str] = []
+    for part in parts:
+        if any(mark in part for mark in "*?["):
+            break
+        fixed.append(part)
+    return fixed
+
+
+def _regular_files(folder: Path) -> Iterator[Path]:
+    """Files below a folder. Links to folders are not followed and FIFOs and sockets not opened: an input folder is
+    data, and data must not lead the reader elsewhere."""
+    for parent, folders, files in os.walk(folder, followlinks=False):
+        folders.sort()
+        for name in sorted(files):
+            file = Path(parent) / name
+            if file.is_file() and not name.startswith("."):
+                yield file
+
+
+def open_source(path: str) -> pa.NativeFile:
+    """A source for random access."""
+    if "://" in path:
+        filesystem, place = pafs.FileSystem.from_uri(path)
+        return filesystem.open_input_file(place)
+    return pa.OSFile(path, "rb")
+
+
+def _describe(name: str, path: str, cache: dict[str, Any]) -> Source:
+    stat = None if "://" in path else Path(path).stat()
+    mark = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}" if stat else None
+    if mark is not None and mark in cache:
+        size, fingerprint, kind = cache[mark]
+    else:
+        with open_source(path) as source:
+            size = source.size()
+            digest = xxhash.xxh3_128()
+            while piece := source.read(_HASH_BYTES):
+                digest.update(piece)
+            fingerprint, kind = digest.hexdigest(), _kind(source, name)
+        if mark is not None:
+            cache[mark] = [size, fingerprint, kind]
+    return Source(name=name, path=path, size_bytes=size, fingerprint=fingerprint, kind=kind)
+
+
+def _kind(source: pa.NativeFile, name: str) -> str:
+    """The kind by content; the name decides only for tar files, whose magic a compressor hides, and for empty archives."""
+    head = source.read_at(4096, 0)
+    inside = head
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            inside = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 512)
+        except zlib.error:
+            inside = b""
+    suffix = ".gz" if head.startswith(b"\x1f\x8b") else ""
+    lower = name.lower()
+    for dialect in DIALECTS.values():
+        if inside.startswith(dialect.marks) or (lower.endswith(f".{dialect.name}{suffix}") and inside.startswith(dialect.prefixes)):
+            return dialect.name + suffix
+    if lower.endswith(_TAR_SUFFIXES) or inside[257:262] == b"ustar":
+        return "tar"
+    if suffix:
+        # A damaged or empty first member still stands in a file whose name says what the rest is.
+        for dialect in DIALECTS:
+            if lower.endswith(f".{dialect}.gz") or (dialect == "warc" and lower.endswith((".wet.gz", ".wat.gz"))):
+                return f"{dialect}.gz"
+    return "file"
+
+
+def cut(sources: Sequence[Source], *, split_bytes: int) -> list[Split]:
+    """Splits of all sources in the order of (source, start). A file that cannot be entered in its middle is one split."""
+    splits: list[Split] = []
+    for source in sources:
+        step = split_bytes if source.kind in SPLITTABLE else max(1, source.size_bytes)
+        starts = range(0, max(1, source.size_bytes), step)
+        splits.extend(
+            Split(source=source, start=start, end=min(start + step, source.size_bytes), known_start=start == 0)
+            for start in starts
+        )
+    return splits

@@ -1,0 +1,115 @@
+"""What can be known about an HTML page before a parser sees it: one linear scan over its markup.
+
+libxml2 and lexbor take longer than quadratic time for many attributes on one tag (40,000 of them: 24 s and 6 s), and
+lexbor for deep nesting (90,000 elements: over 8 s), so such pages are told by their characters alone and not by a
+clock: what is refused does not depend on the machine or its load.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from stages.reasons import REASONS
+
+# Attributes as the HTML standard reads them: a quote counts only behind an equals sign, and a quoted value may hold
+# `>`. Possessive quantifiers (`++`, `*+`) never give back what they matched, which keeps the scan linear on any input:
+# whatever opens and is not closed reaches to the end, as it does in a browser.
+_ATTRIBUTES: Final = r"""(?:[^>=]++|=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z))?+)*+"""
+_COMMENT: Final = r"<!--(?:-?>|[^-]*+(?:-(?!-!?>)[^-]*+)*+(?:--!?>|\Z))"
+_SCRIPT: Final = rf"<[sS][cC][rR][iI][pP][tT](?=[\s/>]){_ATTRIBUTES}>?[^<]*+(?:<(?!/[sS][cC][rR][iI][pP][tT])[^<]*+)*+"
+_STYLE: Final = rf"<[sS][tT][yY][lL][eE](?=[\s/>]){_ATTRIBUTES}>?[^<]*+(?:<(?!/[sS][tT][yY][lL][eE])[^<]*+)*+"
+_TAG: Final = rf"</?[A-Za-z]{_ATTRIBUTES}>?"
+_DECLARATION: Final = r"<[!?/][^>]*+>?"
+_MARKUP: Final = re.compile(f"({_COMMENT}|{_SCRIPT}|{_STYLE}|{_TAG}|{_DECLARATION})")
+
+_QUOTED: Final = re.compile(r"""=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z))""")
+_NAME: Final = re.compile(r"<(/?)([A-Za-z][^\s/>]*)")
+
+#: Elements that hold nothing, and those that the next of their kind or their parent's end closes: they do not nest
+#: by being left open. Source: the HTML standard, void elements and optional tags.
+_NOT_NESTING: Final = frozenset(
+    "area base br col embed hr img input link meta param source track wbr basefont bgsound frame keygen "
+    "html head body p li dt dd tr td th thead tbody tfoot colgroup caption option optgroup rp rt".split()
+)
+
+
+class RefusedError(Exception):
+    """A document that no text comes from: its reason code, and what the ledger says about it."""
+
+    def __init__(
+        self, reason: str, detail: str, *, measured: float | None = None, threshold: float | None = None
+    ) -> None:
+        assert reason in REASONS, reason
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+        self.measured = measured
+        self.threshold = threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """What one pass over a page's markup tells."""
+
+    #: Characters outside tags, comments, scripts and styles that are not white space; an entity counts as written.
+    #: What the page could show, and more (hidden parts, menus): a text far below it has lost something.
+    visible_characters: int
+    #: Upper estimate of how deep elements nest; 0 if there are too few tags to nest deeper than was asked.
+    depth: int
+
+
+def scan_html(text: str, *, max_attributes: int, depth_from: int) -> Scan:
+    """Scan a decoded page. Raises RefusedError with `too_many_attrs` if one tag has more than `max_attributes`.
+
+    Nesting is estimated only where there are more than `depth_from` tags. Time and memory are linear in the length.
+    """
+    parts = _MARKUP.split(text)
+    tags = parts[1::2]
+    # An attribute takes two characters at least, a name and a separator.
+    if len(text) > 2 * max_attributes:
+        for tag in tags:
+            if len(tag) > 2 * max_attributes:
+                _check_attributes(tag, max_attributes)
+    return Scan(
+        visible_characters=len("".join("".join(parts[::2]).split())),
+        depth=_nesting(tags) if len(tags) > depth_from else 0,
+    )
+
+
+def _check_attributes(tag: str, limit: int) -> None:
+    name = _NAME.match(tag)
+    if name is None:
+        return
+    head = tag
+    if name.group(2).lower() in ("script", "style"):
+        head = re.match(_TAG, tag).group()  # type: ignore[union-attr]
+    count = len(_QUOTED.sub(" ", head).replace("/", " ").split()) - 1
+    if count > limit:
+        raise RefusedError(
+            "too_many_attrs",
+            f"a <{name.group(2)[:20].lower()}> tag with {count} attributes",
+            measured=float(count),
+            threshold=float(limit),
+        )
+
+
+def _nesting(tags: list[str]) -> int:
+    """The most elements that were open at once, if an end tag closes the last of its name and nothing else."""
+    opened: dict[str, int] = {}
+    depth = deepest = 0
+    for tag in tags:
+        match = _NAME.match(tag)
+        if match is None:
+            continue
+        name = match.group(2).lower()
+        if name in _NOT_NESTING:
+            continue
+        if match.group(1):
+            if opened.get(name, 0):
+                opened[name] -= 1
+                depth -= 1
+        elif not tag.endswith("/>"):
+            opened[name] = opened.get(name, 0) + 1
+            depth += 1
+            deepest = max(deepest, depth)
+    return deepest
