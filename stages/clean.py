@@ -27,12 +27,14 @@ _LIGATURES: Final = {
     0xFB06: "st",
 }
 _LIGATURE: Final = re.compile("[\ufb00-\ufb06]")
-#: A word that a line end cuts after a hyphen (ASCII or U+2010), before a lower-case letter: `exam-\nple`. The marks
-#: U+0002 and U+FFFE are PDFium's for a hyphen that it takes for one of line end; U+00AD is the soft hyphen.
-_CUT_WORD: Final = re.compile(
+#: PDFium's marks for a hyphen that it takes for one of line end; it leaves the line break out.
+_PDFIUM_HYPHEN: Final = re.compile("[\u0002\ufffe][ \t]*\n?")
+#: A word that a line end cuts after a hyphen (ASCII, U+2010 or the soft hyphen), and the rest of its token.
+_CUT_WORD: Final = re.compile("([^\\W\\d_]+)([-\u2010\u00ad])[ \t]*\n[ \t]*([^\\W\\d_]+)(\\S*)[ \t]*\n?")
+_WORD: Final = re.compile(
     "([^\\W\\d_]+)([-\u2010\u00ad\u0002\ufffe])[ \t]*(?:\r\n|\r|\n)[ \t]*([^\\W\\d_]+)", re.UNICODE
 )
-_WORD: Final = re.compile("[^\\W\\d_]+(?:[-\u2010][^\\W\\d_]+)?", re.UNICODE)
+_WORD: Final = re.compile("[^\\W\\d_]+(?:[-\u2010][^\\W\\d_]+)?")
 
 
 def clean_text(text: str) -> str:
@@ -59,21 +61,20 @@ def mend_pdf_text(text: str) -> str:
     """PDF text with ligatures spelled out and words that a line end cut put together.
 
     A hyphen at a line end before a lower-case letter is dropped, unless the document elsewhere writes the word with
-    this hyphen and nowhere without it: the document is its own dictionary. The line break goes with the hyphen's
-    word: what followed on the next line now follows the whole word. Soft hyphens are dropped everywhere.
+    this hyphen and nowhere without it: the document is its own dictionary. Before a capital letter a hyphen stays. The
+    line now ends behind the whole word. Soft hyphens elsewhere are dropped.
     """
+    text = _PDFIUM_HYPHEN.sub("\u00ad\n", _LINE_BREAKS.sub("\n", text))
     if _LIGATURE.search(text):
         text = text.translate(_LIGATURES)
     if _CUT_WORD.search(text):
-        whole = {word.lower() for word in _WORD.findall(_CUT_WORD.sub(" ", text))}
+        whole = {word.lower() for word in _WORD.findall(_CUT_WORD.sub("\n", text))}
 
         def join(match: re.Match[str]) -> str:
-            first, mark, second = match.groups()
-            if not second[0].islower():
-                return match.group()
+            first, _, second, rest = match.groups()
             hyphenated = f"{first}-{second}".lower() in whole and f"{first}{second}".lower() not in whole
-            keeps = mark in "-\u2010" and hyphenated
-            return f"{first}{'-' if keeps else ''}{second}\n"
+            hyphen = "-" if hyphenated or not second[0].islower() else ""
+            return f"{first}{hyphen}{second}{rest}\n"
 
         text = _CUT_WORD.sub(join, text)
-    return text.replace("\u00ad", "").replace("\ufffe", "-").replace("\u0002", "-")
+    return text.replace("\u00ad", "")

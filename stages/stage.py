@@ -64,6 +64,8 @@ class Resource:
     reference: str
     #: The expected sha256 of a file of the user's own; None accepts what is there and records it.
     sha256: str | None = None
+    #: What the loader needs besides the file, as JSON values.
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 Measure = Callable[[pa.Table, Any, Mapping[str, Any]], pa.Table]

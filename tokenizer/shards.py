@@ -13,7 +13,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokenizer.bpe import binary_array, token_dtype
+from tokenizer.bpe import token_dtype
 
 VERSION = 1
 
@@ -50,6 +50,8 @@ CHECK_KEY = b"tamis.shard.sha256"
 ROW_GROUP_TOKENS = 2_000_000
 #: zstd level 3: 1.45 bytes a token at 418 million tokens read per CPU second; higher levels gain under 2 %.
 ZSTD_LEVEL = 3
+#: Metadata that all shards of a set share.
+MUST_AGREE = ("tokenizer_sha256", "vocab_size", "end_of_text_id", "split", "phase_key", "shards")
 #: Row groups kept decoded for random access, 4 to 8 MB each.
 KEPT_ROW_GROUPS = 4
 
@@ -87,11 +89,6 @@ class ShardMetadata:
     @property
     def dtype(self) -> np.dtype[Any]:
         return token_dtype(self.vocab_size)
-
-    @property
-    def maker(self) -> tuple[object, ...]:
-        """What must be equal in all shards of a set."""
-        return (self.tokenizer_sha256, self.vocab_size, self.end_of_text_id, self.phase_key, self.split, self.shards)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +144,7 @@ class ShardWriter:
 
     def write(self, docs: pa.Table) -> None:
         """Append documents in order. Raises ValueError where counts and tokens disagree or an id is out of range."""
-        docs = docs.select(SCHEMA.names).cast(SCHEMA).combine_chunks()
+        docs = docs.select(SCHEMA.names).cast(SCHEMA)
         _check(docs, self.metadata)
         ends = np.cumsum(docs["n_tokens"].to_numpy())
         start = 0
@@ -192,7 +189,7 @@ class ShardWriter:
         _hash_content(self._content, group)
         self._group_tokens.append(self._pending_tokens)
         self._group_documents.append(group.num_rows)
-        self._bytes += sum(group["n_bytes"].to_pylist())
+        self._bytes += int(group["n_bytes"].to_numpy().sum())
         self._pending, self._pending_tokens = [], 0
 
 
@@ -210,15 +207,7 @@ def _check(docs: pa.Table, metadata: ShardMetadata) -> None:
     for name in SCHEMA.names:
         if docs[name].null_count:
             raise ValueError(f"column {name} of a token shard holds a null")
-    tokens, counts = _tokens(docs, metadata.dtype)
-    sizes = np.diff(_offsets(docs)) // metadata.dtype.itemsize
-    wrong = np.flatnonzero(sizes != counts)
-    if len(wrong):
-        row = int(wrong[0])
-        raise ValueError(
-            f"document {docs['doc_id'][row]} states {counts[row]} tokens and brings bytes for {sizes[row]} "
-            f"of {metadata.dtype.name}"
-        )
+    tokens, _ = _tokens(docs, metadata.dtype)
     if len(tokens) and int(tokens.max()) >= metadata.vocab_size:
         raise ValueError(f"token id {tokens.max()} is not in a vocabulary of {metadata.vocab_size}")
 
@@ -231,24 +220,23 @@ def _hash_content(content: Any, group: pa.Table) -> None:
         content.update(tokens.as_buffer())
 
 
-def _offsets(docs: pa.Table) -> np.ndarray:
-    array = docs["tokens"].combine_chunks()
-    array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
-    if len(array) == 0:
-        return np.zeros(1, np.int64)
-    return np.frombuffer(array.buffers()[1], dtype=np.int64)[array.offset : array.offset + len(array) + 1]
-
-
 def _tokens(docs: pa.Table, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """All tokens of a table in a row, and the stated number of each document. Raises ValueError on odd bytes."""
-    array = docs["tokens"].combine_chunks()
-    array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
-    offsets = _offsets(docs)
-    if (offsets % dtype.itemsize != offsets[0] % dtype.itemsize).any():
-        raise ValueError(f"a document's token bytes are not a multiple of {dtype.itemsize}")
-    data = array.buffers()[2] if len(array) else None
-    raw = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if data is not None else np.zeros(0, np.uint8)
-    return raw.view(dtype), docs["n_tokens"].to_numpy()
+    """All ids of a table in a row, and each document's number of them. ValueError where counts and bytes differ."""
+    stated = docs["n_tokens"].to_numpy()
+    blocks, sizes = [np.zeros(0, np.uint8)], [np.zeros(0, np.int64)]
+    for chunk in docs["tokens"].chunks:
+        if len(chunk):
+            _, offsets, data = chunk.buffers()
+            ends = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+            blocks.append(np.frombuffer(data or b"", np.uint8)[ends[0] : ends[-1]])
+            sizes.append(np.diff(ends))
+    found = np.concatenate(sizes)
+    wrong = np.flatnonzero(found != stated * dtype.itemsize)
+    if len(wrong):
+        row = int(wrong[0])
+        raise ValueError(f"document {row} states {stated[row]} tokens of {dtype.name} and brings {found[row]} bytes")
+    raw = blocks[1] if len(blocks) == 2 else np.concatenate(blocks)
+    return raw.view(dtype), stated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,13 +255,17 @@ class ShardSet:
 
     Raises ShardError where a file is damaged, of another format version, of another tokenizer, run or split than the
     others, given twice, or missing (`complete=False` allows a set with gaps: a chosen subset of a larger one).
-    Every page read is checked against its checksum.
+    `filesystem` is any that pyarrow takes; None means local paths. Every page read is checked against its checksum.
     """
 
-    def __init__(self, paths: Sequence[str | os.PathLike[str]], *, complete: bool = True) -> None:
+    def __init__(
+        self, paths: Sequence[str | os.PathLike[str]], *, filesystem: Any = None, complete: bool = True
+    ) -> None:
         if not paths:
             raise ShardError("no token shards: the list of paths is empty")
-        self.shards = sorted((_open(os.fspath(path))[1] for path in paths), key=lambda shard: shard.metadata.shard)
+        self.filesystem = filesystem
+        opened = (_open(os.fspath(path), filesystem)[1] for path in paths)
+        self.shards = sorted(opened, key=lambda shard: shard.metadata.shard)
         self._refuse_mixes(complete=complete)
         self.metadata = self.shards[0].metadata
         self.dtype = self.metadata.dtype
@@ -292,7 +284,7 @@ class ShardSet:
     def from_folder(cls, folder: str | os.PathLike[str], *, split: str = "train") -> "ShardSet":
         """All shards of `split` among the `*.parquet` files directly in a folder."""
         paths = sorted(Path(folder).glob("*.parquet"))
-        chosen = [path for path in paths if _open(str(path))[1].metadata.split == split]
+        chosen = [path for path in paths if _open(str(path), None)[1].metadata.split == split]
         if not chosen:
             raise ShardError(f"{folder}: no token shards of the split {split!r} among {len(paths)} Parquet files")
         return cls(chosen)
@@ -306,7 +298,7 @@ class ShardSet:
         """Tokens of all documents of row group `number` of the set in a row, and where each document ends (int64)."""
         at, group = self.row_groups[number]
         shard = self.shards[at]
-        file, now = _open(shard.path)
+        file, now = _open(shard.path, self.filesystem)
         if now.check != shard.check:
             raise ShardError(f"{shard.path}: the shard was replaced since it was opened")
         table = _read(file, shard.path, group, ["n_tokens", "tokens"])
@@ -314,8 +306,7 @@ class ShardSet:
             tokens, counts = _tokens(table, self.dtype)
         except ValueError as error:
             raise ShardError(f"{shard.path}: row group {group}: {error}") from error
-        sizes = np.diff(_offsets(table)) // self.dtype.itemsize
-        if len(tokens) != self.row_group_tokens[number] or not np.array_equal(sizes, counts):
+        if len(tokens) != self.row_group_tokens[number]:
             raise ShardError(f"{shard.path}: row group {group} does not hold the tokens that the footer states")
         return tokens, np.cumsum(counts)
 
@@ -343,7 +334,7 @@ class ShardSet:
     def verify(self) -> None:
         """Re-read everything: page checksums, stated totals, range of ids, content hash. Raises ShardError."""
         for shard in self.shards:
-            _verify(shard)
+            _verify(shard, self.filesystem)
 
     def _row_group(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         if number not in self._kept:
@@ -355,16 +346,16 @@ class ShardSet:
     def _refuse_mixes(self, *, complete: bool) -> None:
         first = self.shards[0]
         for other in self.shards[1:]:
-            for name in ("tokenizer_sha256", "vocab_size", "end_of_text_id", "split", "phase_key", "shards"):
+            for name in MUST_AGREE:
                 ours, theirs = getattr(first.metadata, name), getattr(other.metadata, name)
                 if ours != theirs:
                     raise ShardError(
                         f"{first.path} and {other.path} cannot be read together: {name} is {ours} and {theirs}"
                     )
         numbers = [shard.metadata.shard for shard in self.shards]
-        twice = next((n for n, m in zip(numbers, numbers[1:], strict=False) if n == m), None)
-        if twice is not None:
-            raise ShardError(f"shard {twice} is given twice: {[s.path for s in self.shards if s.metadata.shard == twice]}")
+        for one, other in pairwise(self.shards):
+            if one.metadata.shard == other.metadata.shard:
+                raise ShardError(f"{one.path} and {other.path} are both shard {one.metadata.shard} of the set")
         missing = sorted(set(range(first.metadata.shards)) - set(numbers))
         if missing and complete:
             raise ShardError(
@@ -373,10 +364,10 @@ class ShardSet:
             )
 
 
-def _open(path: str) -> tuple[pq.ParquetFile, Shard]:
+def _open(path: str, filesystem: Any) -> tuple[pq.ParquetFile, Shard]:
     """The Parquet file and what its footer states, checked against its own hash and the Parquet footer."""
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(path, filesystem=filesystem, page_checksum_verification=True)
         footer = file.metadata.metadata or {}
     except FileNotFoundError as error:
         raise ShardError(f"{path}: there is no such shard") from error
@@ -406,8 +397,8 @@ def _read(file: pq.ParquetFile, path: str, group: int, columns: list[str]) -> pa
         raise ShardError(f"{path}: row group {group} is damaged: {error}") from error
 
 
-def _verify(shard: Shard) -> None:
-    file, now = _open(shard.path)
+def _verify(shard: Shard, filesystem: Any) -> None:
+    file, now = _open(shard.path, filesystem)
     content, totals = hashlib.sha256(), shard.totals
     size = 0
     for group in range(len(totals.row_group_tokens)):
@@ -418,6 +409,6 @@ def _verify(shard: Shard) -> None:
         except (ValueError, pa.ArrowException) as error:
             raise ShardError(f"{shard.path}: row group {group}: {error}") from error
         _hash_content(content, table)
-        size += sum(table["n_bytes"].to_pylist())
+        size += int(table["n_bytes"].to_numpy().sum())
     if now.check != shard.check or content.hexdigest() != totals.content_sha256 or size != totals.bytes:
         raise ShardError(f"{shard.path}: the content is not what the footer states")

@@ -1,0 +1,206 @@
+"""The `tamis` command. Options say where and how much; the recipe says what.
+
+Exit codes: 0 done, 1 failed (the run, a check), 2 the user's mistake (recipe, option, path).
+"""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import classifier
+from pipeline.explain import UnknownDocumentError, explain as explain_document
+from pipeline.lock import LockedError
+from pipeline.plan import plan as plan_recipe
+from pipeline.progress import Terminal
+from pipeline.recipe import Recipe, RecipeError, load_recipe
+from pipeline.report.page import funnel_text, write_report
+from pipeline.resources import ResourceError
+from pipeline.run import Options, default_work, run as run_recipe
+from pipeline.runners.base import TaskFailedError
+from pipeline.sources.listing import InputError
+from pipeline.verify import verify as verify_run
+
+#: What a user can put right: exit code 2.
+USER_ERRORS = (RecipeError, InputError, ResourceError, UnknownDocumentError, FileNotFoundError, NotADirectoryError)
+#: What went wrong while working: exit code 1.
+FAILURES = (TaskFailedError, LockedError, OSError, ValueError)
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Turns crawl dumps into token shards, and measures what each curation choice is worth.",
+)  # fmt: skip
+app.add_typer(classifier.app, name="classifier", help="Train and evaluate fastText classifiers on your own labels.")
+
+RecipePath = Annotated[Path, typer.Argument(help="the recipe, a YAML file; see configs/")]
+RunFolder = Annotated[Path, typer.Argument(help="folder of a finished run, as given by --out")]
+Inputs = Annotated[
+    list[str] | None, typer.Option("--input", help="file, folder or pattern to read instead of the recipe's; repeatable")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="change one setting: KEY=VALUE, e.g. stages.quality.min_score=0.2; repeatable"),
+]
+Sample = Annotated[float | None, typer.Option(help="read this fraction of the documents, chosen by a hash of their id")]
+Work = Annotated[str | None, typer.Option(help="folder of cached phases, shared by runs [default: beside --out]")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Turn the errors that we raise on purpose into one message and the right exit code; others keep their traceback."""
+    try:
+        yield
+    except USER_ERRORS as error:
+        print(f"tamis: {error}", file=sys.stderr)
+        raise typer.Exit(2) from error
+    except FAILURES as error:
+        print(f"tamis: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        print("tamis: stopped. The same command goes on from here.", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _recipe(path: Path, inputs: list[str] | None, sets: list[str] | None, sample: float | None) -> Recipe:
+    overrides = [*(sets or []), *([f"input.sample={sample}"] if sample is not None else [])]
+    recipe = load_recipe(path, overrides=overrides, inputs=inputs or [])
+    if not recipe.input.paths:
+        raise RecipeError(f"{path}: input.paths is empty. Name the input there, or give --input PATH.")
+    return recipe
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    out: Annotated[str | None, typer.Option(help="folder for the results [default: tamis-out/NAME]")] = None,
+    work: Work = None,
+    inputs: Inputs = None,
+    sample: Sample = None,
+    runner: Annotated[str, typer.Option(help="ray (parallel) or inline (this process)")] = "ray",
+    workers: Annotated[int, typer.Option(min=1, help="tasks at the same time [default: all cores]")] = os.cpu_count() or 1,
+    ray_address: Annotated[str | None, typer.Option(help="a running Ray cluster's address")] = None,
+    sets: Sets = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a crawl through every stage of a recipe. Interrupted, the same command goes on where it stopped."""
+    with told():
+        if runner not in ("ray", "inline"):
+            raise RecipeError(f"--runner {runner!r}: choose ray or inline")
+        chosen = _recipe(recipe, inputs, sets, sample)
+        place = out or f"tamis-out/{chosen.name}"
+        options = Options(out=place, work=work or default_work(place), runner=runner, workers=workers, ray_address=ray_address)
+        with Terminal() as progress:
+            manifest = run_recipe(chosen, options, progress=progress)
+        report_path = write_report(Path(place))
+        if as_json:
+            print(json.dumps(manifest, indent=1, sort_keys=True))
+            return
+        print(funnel_text(manifest))
+        print(f"\nroot      {manifest['root']}")
+        print(f"report    {report_path}")
+
+
+@app.command()
+def plan(
+    recipe: RecipePath,
+    out: Annotated[str | None, typer.Option(help="the --out that the run would have")] = None,
+    work: Work = None,
+    inputs: Inputs = None,
+    sample: Sample = None,
+    sets: Sets = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the resolved settings, the phases, and what is cached already. Executes nothing."""
+    with told():
+        chosen = _recipe(recipe, inputs, sets, sample)
+        found = plan_recipe(chosen, work or default_work(out or f"tamis-out/{chosen.name}"))
+        if as_json:
+            print(json.dumps(found, indent=1, sort_keys=True))
+        else:
+            _print_plan(found)
+
+
+def _print_plan(found: dict[str, Any]) -> None:
+    console = Console()
+    read = found["input"]
+    console.print(f"{read['sources']} files, {read['bytes']:,} bytes, {read['splits']} splits")
+    for stage in found["recipe"]["stages"]:
+        settings = ", ".join(f"{name}={value}" for name, value in stage.items() if name != "type")
+        console.print(f"  [bold]{stage['type']}[/bold]  {settings}", highlight=False, soft_wrap=True)
+    table = Table("phase", "key", "parts", "cached", "to do")
+    for phase in found["phases"]:
+        name, _, key = phase["phase"].rpartition("-")
+        left = phase["units"] - phase["cached"]
+        table.add_row(name, key, str(phase["units"]), str(phase["cached"]), str(left) if left else "")
+    console.print(table)
+    if not found["complete"]:
+        console.print("Later exchanges hash the contents of parts that are still to be made: their keys follow then.")
+
+
+@app.command()
+def explain(
+    run_folder: RunFolder,
+    document: Annotated[str, typer.Argument(help="an id (8 digits or more), a url, or SOURCE:OFFSET")],
+) -> None:
+    """Tell what happened to a document, stage by stage, with the values that were measured."""
+    with told():
+        print(explain_document(str(run_folder), document))
+
+
+@app.command()
+def verify(
+    run_folder: RunFolder,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="read this input again and look for every byte; repeatable")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Re-hash every output, recount the books from the rows, and with --input read the input again."""
+    with told():
+        findings, looked = verify_run(str(run_folder), inputs=inputs or [])
+        if as_json:
+            print(json.dumps({"sound": not findings, "looked": looked, "findings": [vars(f) for f in findings]}, indent=1))
+        else:
+            for finding in findings:
+                print(f"{finding.place}: {finding.problem}")
+            print(", ".join(f"{count:,} {what}" for what, count in looked.items()) + " checked")
+            print("sound" if not findings else f"NOT sound: {len(findings)} findings")
+        if findings:
+            raise typer.Exit(1)
+
+
+@app.command()
+def report(run_folder: RunFolder) -> None:
+    """Write the run's report.html again: one self-contained page."""
+    with told():
+        print(write_report(run_folder))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for everything that the demo makes")] = Path("tamis-demo"),
+    workers: Annotated[int, typer.Option(min=1, help="tasks at the same time")] = os.cpu_count() or 1,
+    seeds: Annotated[int, typer.Option(min=2, help="models trained for each variant")] = 3,
+) -> None:
+    """A crawl to perplexity in minutes: no network, no data files. Ends with the price of deduplication."""
+    from pipeline.demo.show import show  # needs torch, which no other command does
+
+    with told():
+        show(out, workers=workers, seeds=seeds)
+
+
+def main() -> None:
+    """Entry point of the `tamis` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""The road of a recipe: its stages become phases, every phase gets a key, and the view grows phase by phase.
+
+    extract -> [ measure … measure -> judge ] -> exchange -> [ measure … -> judge ] -> … -> publish -> tokens
+
+A chain of row-local stages is measured first, all stages for every document, and then judged at once: a changed
+threshold re-runs a comparison. A stage that rewrites text starts a new text; later stages of the chain measure that.
+`Flow` is used twice: by the run, and by the plan with an engine that only looks what is there.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.dedup.bloom import bloom_dedup
+from pipeline.dedup.exact import exact_dedup
+from pipeline.dedup.near import near_dedup
+from pipeline.engine import Engine, content_key, key_of
+from pipeline.keys import library_versions, source_key
+from pipeline.parts import Commit, Task
+from pipeline.phases import extract as extract_phase
+from pipeline.phases.judge import Judgement
+from pipeline.recipe import Recipe, StageEntry
+from pipeline.resources import identify_all
+from pipeline.sources.listing import Split
+from pipeline.view import Layer, View
+from stages.stage import Exchange, Stage
+
+#: Every key holds these: the table's meaning and the runner's own way of writing.
+_ALWAYS = ("stages.schema", "stages.stage", "stages.reasons", "pipeline.files", "pipeline.parts", "pipeline.view")
+_ALWAYS_LIBRARIES = ("pyarrow", "numpy")
+_EXTRACT_MODULES = (
+    "pipeline.phases.extract", "pipeline.phases.books", "pipeline.parser_child", "pipeline.sources.archive",
+    "pipeline.sources.framing", "pipeline.sources.http", "pipeline.sources.member", "pipeline.sources.reader",
+    "pipeline.sources.records", "pipeline.sources.single", "stages.charset", "stages.clean", "stages.extract",
+    "stages.extract_html", "stages.extract_pdf", "stages.limits",
+)  # fmt: skip
+_EXCHANGES = {"exact_dedup": exact_dedup, "near_dedup": near_dedup}
+#: Columns that exchanges look at, as far as a view has them.
+_EXCHANGE_READS = ("id", "text", "quality_score")
+_HTML_LIBRARIES = {"trafilatura": ("trafilatura", "lxml"), "resiliparse": ("resiliparse",)}
+
+
+def labels(recipe: Recipe) -> list[str]:
+    """Each stage's name in the ledger: its type, with #2, #3… where a type stands more than once."""
+    seen: dict[str, int] = {}
+    names = []
+    for entry in recipe.stages:
+        seen[entry.type] = seen.get(entry.type, 0) + 1
+        names.append(entry.type if seen[entry.type] == 1 else f"{entry.type}#{seen[entry.type]}")
+    return names
+
+
+@dataclass(kw_only=True)
+class Flow:
+    """Walks a recipe over splits. After `documents` the view, the ledgers and the final splits stand."""
+
+    engine: Engine
+    recipe: Recipe
+    splits: Sequence[Split]
+    #: The Bloom slices that this run reads, pinned when it was planned, by the stage's label.
+    pinned: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    view: View = field(init=False)
+    #: sha256 of every model and list that a stage uses.
+    resources: dict[str, str] = field(default_factory=dict, init=False)
+    #: Phases that say what each stage rejected, in order: extraction, judgements, exchanges.
+    judged: list[str] = field(default_factory=list, init=False)
+
+    def documents(self) -> None:
+        """Run everything up to the last stage."""
+        for step in self.steps():
+            step()
+
+    def steps(self) -> Iterator[Callable[[], None]]:
+        """The phases as calls, in order."""
+        named = list(zip(labels(self.recipe), self.recipe.stages, strict=True))
+        yield lambda: self._extract(*named[0])
+        chain: list[tuple[str, StageEntry]] = []
+        for label, entry in named[1:]:
+            if isinstance(entry.definition, Exchange):
+                yield from self._chain(chain)
+                chain = []
+                yield lambda label=label, entry=entry: self._exchange(label, entry)  # type: ignore[misc]
+            else:
+                chain.append((label, entry))
+        yield from self._chain(chain)
+
+    def _run(self, phase: str, function: str, arguments: dict[str, Any]) -> list[Commit]:
+        return self.engine.run(
+            [Task(phase=phase, unit=unit, function=function, arguments={**arguments, "unit": unit})
+             for unit in self.view.units]
+        )  # fmt: skip
+
+    def _extract(self, label: str, entry: StageEntry) -> None:
+        settings = entry.settings.model_dump(mode="json")
+        read = self.recipe.input.model_dump(mode="json", include={"max_record_bytes", "sample"})
+        engines = (*_HTML_LIBRARIES.get(settings["engine"], ()), settings["pdf_engine"], "fastwarc")
+        key = self._key([settings, read], _EXTRACT_MODULES, engines)
+        phase = f"extract-{key}"
+        self.view = View(base=Layer(phase=phase, columns=tuple(extract_phase.BASE.names)), ledgers=(phase,),
+                         units=tuple(split.unit for split in self.splits))  # fmt: skip
+        self.judged.append(phase)
+        self.splits = extract_phase.extract(
+            self.engine, phase, self.splits, {"label": label, "settings": settings, **read}
+        )
+        self.view = View(base=self.view.base, ledgers=(phase,), units=tuple(split.unit for split in self.splits))
+
+    def _key(self, values: Any, modules: Sequence[str], libraries: Sequence[str]) -> str:
+        return key_of(
+            values, source_key(sorted({*_ALWAYS, *modules})), library_versions(sorted({*_ALWAYS_LIBRARIES, *libraries}))
+        )
+
+    def _chain(self, chain: Sequence[tuple[str, StageEntry]]) -> Iterator[Callable[[], None]]:
+        judgements: list[tuple[str, StageEntry, View]] = []
+        before: list[View] = []
+
+        def measure(label: str, entry: StageEntry) -> None:
+            if not before:
+                before.append(self.view)
+            definition = entry.definition
+            assert isinstance(definition, Stage)
+            if definition.measure is not None:
+                self._measure(entry, definition)
+            if definition.judge is not None:
+                judgements.append((label, entry, self.view))
+
+        def judge() -> None:
+            if judgements:
+                self._judge(judgements, before[0])
+
+        for label, entry in chain:
+            yield lambda label=label, entry=entry: measure(label, entry)  # type: ignore[misc]
+        if chain:
+            yield judge
+
+    def _measure(self, entry: StageEntry, definition: Stage) -> None:
+        """One layer. Stages that share a measure and its settings share the layer."""
+        assert definition.measure is not None
+        settings = entry.settings.measuring()
+        function = definition.measure
+        needed = definition.resources(entry.settings.without_thresholds())
+        found = identify_all(needed)
+        self.resources |= {resource.reference: found[resource.name] for resource in needed}
+        held = [self.view.holder(column) for column in definition.reads]
+        modules = (function.__module__, "pipeline.phases.measure", *definition.modules)
+        key = self._key([function.__qualname__, settings, found, held], modules, definition.libraries)
+        phase = f"measure-{function.__module__.rpartition('.')[2]}-{key}"
+        layer = Layer(phase=phase, columns=tuple(definition.adds.names))
+        if layer in self.view.layers:
+            return
+        view = self.view
+        self.view = self.view.with_layer(layer)
+        self._run(phase, "pipeline.phases.measure:run",
+                  {"stage": entry.type, "settings": settings, "resources": found, "view": view})  # fmt: skip
+
+    def _judge(self, judged: Sequence[tuple[str, StageEntry, View]], before: View) -> None:
+        judgements = []
+        material: list[Any] = [list(before.ledgers)]
+        modules = {"pipeline.phases.judge", "pipeline.phases.books"}
+        for label, entry, view in judged:
+            definition = entry.definition
+            assert isinstance(definition, Stage)
+            assert definition.judge is not None
+            settings = entry.settings.model_dump(mode="json")
+            judgements.append(Judgement(label=label, stage=entry.type, settings=settings, view=view))
+            material.append([label, settings, [view.holder(column) for column in (*definition.judges, "text")]])
+            modules.add(definition.judge.__module__)
+        phase = f"judge-{self._key(material, tuple(modules), ())}"
+        self.view = self.view.with_ledger(phase)
+        self.judged.append(phase)
+        self._run(phase, "pipeline.phases.judge:run", {"judgements": judgements, "view": before})
+
+    def _exchange(self, label: str, entry: StageEntry) -> None:
+        """The phase's ledger joins the view. What the exchange reads, and nothing else, is in its key."""
+        upstream = self._contents(_EXCHANGE_READS)
+        if entry.type == "bloom":
+            phase = bloom_dedup(self.engine, self.view, entry.settings, self.pinned[label], upstream=upstream)
+        else:
+            phase = _EXCHANGES[entry.type](self.engine, self.view, entry.settings, upstream=upstream)
+        self.view = self.view.with_ledger(phase)
+        self.judged.append(phase)
+
+    def _contents(self, columns: Sequence[str]) -> str:
+        """One key over the contents of the parts that hold these columns, and of all ledgers so far."""
+        held = [self.view.holder(column) for column in columns if column in self.view.columns]
+        return key_of([content_key(self.engine.commits[phase]) for phase in dict.fromkeys([*held, *self.view.ledgers])])
+
+    def publish(self) -> tuple[str, list[Commit]]:
+        """Write kept documents and ledger, a part of each for every split. Returns the phase and its commits."""
+        layers = [[layer.phase, list(layer.columns)] for layer in self.view.layers]
+        key = self._key([self.view.base.phase, layers, list(self.view.ledgers)], ("pipeline.phases.publish",), ())
+        phase = f"publish-{key}"
+        return phase, self._run(phase, "pipeline.phases.publish:run", {"view": self.view})
+
+

@@ -1,0 +1,207 @@
+"""Records in, documents out: one task a split reads, extracts and writes the base that all later phases stand on.
+
+The chain rule: the result is that of one sequential reader. Splits are read side by side, each from the first record
+boundary it finds; then the driver walks each file's chain, and a split that did not begin exactly where its predecessor
+ended was shown a decoy and is read again from the right place.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.engine import Engine
+from pipeline.parser_child import ParserChild
+from pipeline.parts import Commit, Output, Task
+from pipeline.phases.books import StageCount, excerpt
+from pipeline.sources.archive import Chain, Limits
+from pipeline.sources.listing import Split
+from pipeline.sources.reader import read_split
+from pipeline.sources.records import Bad, Document, Skip
+from pipeline.view import LEDGER_PART
+from stages.extract import Extracted, ExtractSettings, RawRecord
+from stages.reasons import outcome_of
+from stages.schema import DOCUMENT
+
+#: What an extraction part holds: the document, and how much visible text its page had in all, so that an engine that
+#: leaves much out can be seen.
+BASE = pa.schema([*DOCUMENT, pa.field("visible_characters", pa.int64())])
+#: Which byte ranges of the input hold what.
+EXTENTS = pa.schema([pa.field("start", pa.int64()), pa.field("end", pa.int64()), pa.field("kind", pa.string())])
+#: A document that its budget stopped is tried once more at the end of its split, alone, with this times the budget.
+_SECOND_BUDGET = 10
+_RETRIED = frozenset({"timeout", "memory"})
+#: Reasons that the machine's load may have a part in, even after the second try.
+_NONDETERMINISTIC = frozenset({"timeout"})
+#: Sampling looks at this many leading hex digits of the id: 64 bits, so that any fraction is met to 1e-16.
+_SAMPLE_DIGITS = 16
+
+
+def document_id(source: str, offset: int, record: int) -> str:
+    """32 hex digits (128 bits) of BLAKE2b over the source's name and the record's place in it."""
+    return hashlib.blake2b(f"{source}\0{offset}\0{record}".encode(), digest_size=16).hexdigest()
+
+
+def sampled(identity: str, fraction: float) -> bool:
+    """Whether a document is in a keyed sample: a function of its id alone, so larger samples hold smaller ones."""
+    return int(identity[:_SAMPLE_DIGITS], 16) < fraction * 16.0**_SAMPLE_DIGITS
+
+
+@dataclass
+class _Books:
+    """What a split's task counts and collects."""
+
+    read: StageCount = field(default_factory=StageCount)
+    extract: StageCount = field(default_factory=StageCount)
+    skipped: dict[str, int] = field(default_factory=dict)
+    base: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in BASE.names})
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+    nondeterministic: int = 0
+
+    def skip(self, record_type: str) -> None:
+        self.skipped[record_type] = self.skipped.get(record_type, 0) + 1
+
+    def reject(self, row: dict[str, Any], *, stage: str, count: StageCount) -> None:
+        count.reject(row["reason"])
+        self.ledger.append({**row, "stage": stage, "outcome": outcome_of(row["reason"]), "row": None})
+
+
+def run(
+    output: Output, *, split: Split, label: str, settings: dict[str, Any], max_record_bytes: int, sample: float
+) -> dict[str, Any]:
+    """Task: `docs` (BASE), `ledger` (LEDGER_PART) and `extents` of one split."""
+    chosen = ExtractSettings.model_validate(settings)
+    limits, chain, books = Limits(max_record_bytes=max_record_bytes), Chain(), _Books()
+    for document, extracted in _extracted(split, chain, limits, chosen, books, sample):
+        _book(split, document, extracted, books, label)
+    output.table("docs", pa.table(books.base, schema=BASE))
+    ledger = sorted(books.ledger, key=lambda row: (row["offset"], row["record"]))
+    output.table("ledger", pa.Table.from_pylist(ledger, schema=LEDGER_PART))
+    extents = [[extent.start, extent.end, extent.kind] for extent in chain.extents]
+    output.table("extents", pa.table(list(zip(*extents, strict=True)) or [[], [], []], schema=EXTENTS))
+    return {
+        "stages": {"read": books.read.as_json(), label: books.extract.as_json()},
+        "records_skipped": dict(sorted(books.skipped.items())),
+        "nondeterministic_drops": books.nondeterministic,
+        "truncated": int(chain.truncated),
+        "chain": {"first": chain.first, "next": chain.next},
+    }
+
+
+def _extracted(
+    split: Split, chain: Chain, limits: Limits, settings: ExtractSettings, books: _Books, sample: float
+) -> Iterator[tuple[Document, Extracted]]:
+    """Documents with what extraction made of them, in the order of the file; bad rows and skips go to the books."""
+    child = parser_child()
+    waiting: list[tuple[Document, Extracted | None]] = []
+    for found in read_split(split, chain, limits):
+        if isinstance(found, Skip):
+            books.skip(found.record_type)
+            continue
+        identity = document_id(split.source.name, found.offset, found.record)
+        if not sampled(identity, sample):
+            books.skip("not_sampled")
+            continue
+        books.read.documents += 1
+        if isinstance(found, Bad):
+            books.reject(_bad_row(split, found, identity), stage="read", count=books.read)
+            continue
+        books.read.kept += 1
+        extracted = child.call(_raw(found), settings)
+        if extracted.reason in _RETRIED:
+            waiting.append((found, None))
+        elif waiting:
+            waiting.append((_without_content(found), extracted))
+        else:
+            yield found, extracted
+    for document, done in waiting:
+        extracted = done or child.call(_raw(document), settings, budget_factor=_SECOND_BUDGET)
+        if done is None and extracted.reason in _NONDETERMINISTIC:
+            books.nondeterministic += 1
+        yield document, extracted
+
+
+def _raw(document: Document) -> RawRecord:
+    return RawRecord(
+        content=document.content, media_type=document.media_type, charset=document.charset, url=document.url
+    )
+
+
+def _without_content(document: Document) -> Document:
+    return Document(offset=document.offset, record=document.record, end=document.end, url=document.url,
+                    date=document.date, media_type=document.media_type, content=b"")  # fmt: skip
+
+
+def _bad_row(split: Split, bad: Bad, identity: str) -> dict[str, Any]:
+    return {
+        "id": identity, "source": split.source.name, "offset": bad.offset, "record": bad.record, "end": bad.end,
+        "url": bad.url, "reason": bad.reason, "measured": bad.measured, "threshold": bad.threshold,
+        "detail": bad.detail,
+    }  # fmt: skip
+
+
+def _book(split: Split, document: Document, extracted: Extracted, books: _Books, label: str) -> None:
+    identity = document_id(split.source.name, document.offset, document.record)
+    place = {"id": identity, "source": split.source.name, "offset": document.offset, "record": document.record,
+             "url": document.url}  # fmt: skip
+    books.extract.documents += 1
+    if extracted.reason is not None:
+        row = {**place, "end": document.end, "reason": extracted.reason, "measured": extracted.measured,
+               "threshold": extracted.threshold, "detail": extracted.detail,
+               "excerpt": excerpt(extracted.text)}  # fmt: skip
+        books.reject(row, stage=label, count=books.extract)
+        return
+    assert extracted.text is not None
+    books.extract.kept += 1
+    books.extract.text_bytes_kept += len(extracted.text.encode())
+    row = {**place, "date": document.date, "media_type": extracted.media_type, "title": extracted.title,
+           "text": extracted.text, "visible_characters": extracted.visible_characters}  # fmt: skip
+    for name, values in books.base.items():
+        values.append(row[name])
+
+
+_CHILD: list[ParserChild] = []
+
+
+def parser_child() -> ParserChild:
+    """This worker's parser child, started when first asked for."""
+    if not _CHILD:
+        _CHILD.append(ParserChild())
+    return _CHILD[0]
+
+
+def extract(engine: Engine, phase: str, splits: Sequence[Split], arguments: dict[str, Any]) -> list[Split]:
+    """Driver: run all splits, then mend the chain of each file. Returns the splits whose parts make up the base."""
+    final = list(splits)
+    commits = engine.run([_task(phase, split, arguments) for split in final])
+    while wrong := _broken_links(final, commits):
+        redone = engine.run([_task(phase, split, arguments) for split in wrong.values()])
+        for number, split, commit in zip(wrong, wrong.values(), redone, strict=True):
+            final[number], commits[number] = split, commit
+    engine.commits[phase] = commits
+    return final
+
+
+def _task(phase: str, split: Split, arguments: dict[str, Any]) -> Task:
+    return Task(phase=phase, unit=split.unit, function="pipeline.phases.extract:run",
+                arguments={"split": split, **arguments})  # fmt: skip
+
+
+def _broken_links(splits: Sequence[Split], commits: Sequence[Commit]) -> dict[int, Split]:
+    """The first split of each file that did not begin where its predecessor ended, as it must be read instead."""
+    wrong: dict[int, Split] = {}
+    position, broken = 0, ""
+    for number, (split, commit) in enumerate(zip(splits, commits, strict=True)):
+        first_of_file = number == 0 or splits[number - 1].source.name != split.source.name
+        position = 0 if first_of_file else position
+        name = split.source.name
+        chain = commit.counts["chain"]
+        first = chain["first"]
+        right = first == position if position < split.end or first_of_file else first is None or first >= split.end
+        if not right and name != broken:
+            wrong[number] = split.starting_at(position)
+            broken = name
+        position = max(position, chain["next"])
+    return wrong

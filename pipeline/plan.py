@@ -1,0 +1,75 @@
+"""What a run would do: every phase with its key, what is cached, what is left. Nothing is executed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.engine import Engine
+from pipeline.flow import Flow
+from pipeline.parts import Commit, Task, committed_units, read_commit
+from pipeline.recipe import Recipe
+from pipeline.run import pin_slices, plan_splits
+from pipeline.runners.inline import InlineRunner
+
+
+class NotYetError(Exception):
+    """The contents that the next key hashes do not exist yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedPhase:
+    """One phase: `units` to do in all, `cached` of them committed."""
+
+    phase: str
+    units: int
+    cached: int
+
+
+class Looking(Engine):
+    """An engine that executes nothing: it finds what is committed and writes down what is not."""
+
+    def __init__(self, work: str) -> None:
+        super().__init__(work, InlineRunner())
+        self.planned: list[PlannedPhase] = []
+
+    def run(self, tasks: Sequence[Task]) -> list[Commit]:
+        """The commits if all are there; else NotYetError, after the phase has been written down."""
+        if not tasks:
+            return []
+        phase = tasks[0].phase
+        done = committed_units(self.files, phase)
+        cached = [task for task in tasks if task.unit in done]
+        self.planned.append(PlannedPhase(phase=phase, units=len(tasks), cached=len(cached)))
+        if len(cached) < len(tasks):
+            raise NotYetError(phase)
+        commits = [read_commit(self.files, phase, task.unit) for task in tasks]
+        self.commits.setdefault(phase, []).extend(commits)
+        return commits
+
+
+def plan(recipe: Recipe, work: str) -> dict[str, Any]:
+    """The resolved recipe, the phases with what is cached, and the names of those whose key is not known yet."""
+    splits = plan_splits(recipe, work)
+    engine = Looking(work)
+    flow = Flow(engine=engine, recipe=recipe, splits=splits, pinned=pin_slices(recipe, splits))
+    waiting = False
+    for step in flow.steps():
+        try:
+            step()
+        except NotYetError:
+            waiting = True
+        except KeyError:
+            if not waiting:
+                raise
+            break  # an exchange hashes the contents of parts that do not exist yet
+    known = len(flow.judged)
+    return {
+        "recipe": recipe.resolved(),
+        "input": {"sources": len({split.source.name for split in splits}), "splits": len(splits),
+                  "bytes": sum({split.source.name: split.source.size_bytes for split in splits}.values())},
+        "phases": [
+            {"phase": planned.phase, "units": planned.units, "cached": planned.cached} for planned in engine.planned
+        ],
+        "complete": not waiting,
+        "judged_phases_known": known,
+    }  # fmt: skip

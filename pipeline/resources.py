@@ -1,0 +1,98 @@
+"""Models and lists: found, identified by sha256, and loaded once per worker."""
+
+import functools
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline.models import builtin_path, load_fasttext
+from stages.held_out import build_index
+from stages.stage import Resource
+
+_READ_BYTES = 1 << 20
+
+
+class ResourceError(ValueError):
+    """A model or list that a recipe names is missing, damaged or not the one it was."""
+
+
+def locate(reference: str) -> Path:
+    """The file behind `builtin/NAME` or a path. ResourceError if there is none."""
+    path = Path(builtin_path(reference)) if reference.startswith("builtin/") else Path(reference)
+    if not path.is_file():
+        raise ResourceError(f"{reference}: there is no such file ({path.absolute()})")
+    return path
+
+
+@functools.cache
+def _sha256(path: str, size: int, modified_ns: int) -> str:
+    del size, modified_ns  # part of the cache's key: a file that changed is hashed again
+    digest = hashlib.sha256()
+    with open(path, "rb") as source:
+        while piece := source.read(_READ_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def identify(resource: Resource) -> str:
+    """The resource's sha256. ResourceError if the recipe expects another."""
+    path = locate(resource.reference)
+    stat = path.stat()
+    found = _sha256(str(path), stat.st_size, stat.st_mtime_ns)
+    if resource.sha256 is not None and resource.sha256.lower() != found:
+        raise ResourceError(
+            f"{resource.reference}: its sha256 is {found}, the recipe expects {resource.sha256}. "
+            "Name the right file, or set sha256 to this value if the file is the one you mean."
+        )
+    return found
+
+
+def identify_all(resources: Sequence[Resource]) -> dict[str, str]:
+    return {resource.name: identify(resource) for resource in resources}
+
+
+def load_resources(resources: Sequence[Resource], *, expected: Mapping[str, str]) -> dict[str, Any]:
+    """Loaded resources by name; each must still be the file that the plan saw."""
+    loaded = {}
+    for resource in resources:
+        found = identify(resource)
+        if found != expected[resource.name]:
+            raise ResourceError(f"{resource.reference} changed during the run ({expected[resource.name]} -> {found})")
+        parameters = json.dumps(dict(resource.parameters), sort_keys=True)
+        loaded[resource.name] = _load(resource.kind, str(locate(resource.reference)), found, parameters)
+    return loaded
+
+
+@functools.lru_cache(maxsize=8)
+def _load(kind: str, path: str, sha256: str, parameters: str) -> Any:
+    if kind == "fasttext":
+        return load_fasttext(path, sha256)
+    if kind == "held_out":
+        return build_index(read_texts(Path(path)), **json.loads(parameters))
+    raise ResourceError(f"no loader for resources of kind {kind!r}")
+
+
+def read_texts(path: Path) -> Iterator[str]:
+    """The texts of a JSONL(.gz) or Parquet file with a `text` column, or of a plain text file as one text."""
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        for batch in pq.ParquetFile(path).iter_batches(columns=["text"]):
+            yield from (text for text in batch["text"].to_pylist() if text)
+        return
+    opener: Any = gzip.open if name.endswith(".gz") else open
+    with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
+        if ".jsonl" not in name:
+            yield lines.read()
+            return
+        for number, line in enumerate(lines, start=1):
+            try:
+                text = json.loads(line)["text"]
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise ResourceError(f"{path}:{number}: not a JSON object with a 'text': {error}") from error
+            if text:
+                yield text

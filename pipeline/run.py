@@ -1,0 +1,226 @@
+"""A run from recipe to manifest: the driver."""
+
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.dedup.bloom import publish_slice, resolve_slices
+from pipeline.engine import Engine, Progress, key_of, merged_counts
+from pipeline.files import Files, Written
+from pipeline.flow import Flow, labels
+from pipeline.lock import run_lock
+from pipeline.outputs import collect, write_manifest
+from pipeline.parts import Commit
+from pipeline.phases import tokens
+from pipeline.phases.books import ConservationError, outcomes
+from pipeline.recipe import Recipe
+from pipeline.root import root_hash
+from pipeline.runners.base import Runner
+from pipeline.runners.inline import InlineRunner
+from pipeline.sources.listing import Split, cut, list_sources
+
+FORMAT = 1
+_CACHE = "sources.json"
+#: The distributions whose versions a manifest records.
+_VERSIONS = (
+    "tamis", "pyarrow", "numpy", "numba", "ray", "fastwarc", "trafilatura", "lxml", "resiliparse", "pypdfium2",
+    "pymupdf", "fasttext-community", "tokenizers", "xxhash",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Where and how much; the recipe says what."""
+
+    out: str
+    work: str
+    runner: str = "ray"
+    workers: int = 2
+    ray_address: str | None = None
+
+
+def make_runner(options: Options) -> Runner:
+    if options.runner == "inline":
+        return InlineRunner()
+    from pipeline.runners.ray_runner import RayRunner  # starting Ray's machinery costs seconds that inline need not pay
+
+    return RayRunner(workers=options.workers, address=options.ray_address)
+
+
+def plan_splits(recipe: Recipe, work: str) -> list[Split]:
+    """The input as splits, content hashes remembered in the work folder."""
+    files = Files(work)
+    cache: dict[str, Any] = json.loads(files.read(_CACHE)) if files.exists(_CACHE) else {}
+    known = len(cache)
+    sources = list_sources(recipe.input.paths, cache=cache)
+    if len(cache) != known:
+        files.write_bytes(_CACHE, json.dumps(cache).encode())
+    return cut(sources, split_bytes=recipe.input.split_bytes)
+
+
+def run_identity(recipe: Recipe, splits: Sequence[Split]) -> str:
+    """What makes two runs the same run: recipe and input, not the filters that earlier runs left behind."""
+    return key_of(recipe.resolved(), [split.unit for split in splits])
+
+
+def pin_slices(recipe: Recipe, splits: Sequence[Split]) -> dict[str, list[dict[str, Any]]]:
+    """The Bloom slices that each `bloom` stage reads: resolved once, before any work."""
+    identity = run_identity(recipe, splits)
+    return {
+        label: resolve_slices(entry.settings.seen, identity)  # type: ignore[attr-defined]
+        for label, entry in zip(labels(recipe), recipe.stages, strict=True)
+        if entry.type == "bloom"
+    }
+
+
+def run(recipe: Recipe, options: Options, *, progress: Progress | None = None, runner: Runner | None = None) -> dict[str, Any]:
+    """Do everything that is not yet done and leave kept/, ledger/, shards/, tokenizer/ and manifest.json in `out`.
+
+    Returns the manifest. Interrupted at any moment, the same call goes on where it stopped and ends with the same bytes.
+    """
+    started = time.time()
+    with run_lock(options.out):
+        splits = plan_splits(recipe, options.work)
+        pinned = pin_slices(recipe, splits)
+        own = runner or make_runner(options)
+        try:
+            engine = Engine(options.work, own, progress=progress)
+            flow = Flow(engine=engine, recipe=recipe, splits=splits, pinned=pinned)
+            flow.documents()
+            published, commits = flow.publish()
+            wanted = _document_files(commits)
+            learned = tokens.make_shards(flow) if recipe.shards or recipe.tokenizer else None
+            if learned is not None:
+                wanted |= learned.files
+            out = Files(options.out)
+            outputs = collect(engine.files, out, wanted)
+            manifest = _manifest(flow, published, commits, outputs, learned)
+            manifest["observed"] = _observed(engine, options, time.time() - started)
+            write_manifest(out, manifest)
+            _publish_slices(flow, recipe, splits, pinned)
+        finally:
+            if runner is None:
+                own.close()
+    return manifest
+
+
+def _publish_slices(flow: Flow, recipe: Recipe, splits: Sequence[Split], pinned: dict[str, list[dict[str, Any]]]) -> None:
+    for label, entry in zip(labels(recipe), recipe.stages, strict=True):
+        if entry.type == "bloom":
+            publish_slice(
+                flow.engine, flow.view, entry.settings.seen, run_identity(recipe, splits), pinned[label], entry.settings  # type: ignore[attr-defined]
+            )
+
+
+def _document_files(commits: Sequence[Commit]) -> dict[str, Written]:
+    wanted = {}
+    for number, commit in enumerate(commits):
+        for folder in ("kept", "ledger"):
+            wanted[f"{folder}/part-{number:05d}.parquet"] = commit.files[folder]
+    return wanted
+
+
+def _manifest(
+    flow: Flow, published: str, commits: Sequence[Commit], outputs: dict[str, str], learned: tokens.Learned | None
+) -> dict[str, Any]:
+    resolved = flow.recipe.resolved()
+    counts = merged_counts(commits)
+    stage_counts = _stage_counts(flow)
+    extraction = merged_counts(flow.engine.commits[flow.judged[0]])
+    rejected = sum(sum(stage["reasons"].values()) for stage in stage_counts)
+    documents = stage_counts[0]["documents"]
+    if documents != counts["kept"] + counts["dropped"] + counts["quarantined"] or documents != counts["kept"] + rejected:
+        raise ConservationError(f"{documents} documents were read, but the run ends with {counts}")
+    return {
+        "format": FORMAT,
+        "name": flow.recipe.name,
+        "root": root_hash(outputs, resolved),
+        "recipe": resolved,
+        "counts": {
+            **counts,
+            "stages": stage_counts,
+            "records_skipped": extraction.get("records_skipped", {}),
+            "nondeterministic_drops": extraction["nondeterministic_drops"],
+            "text_bytes": stage_counts[-1]["text_bytes_kept"],
+            "tokens": learned.tokens if learned else None,
+        },
+        "sources": _sources(flow, commits),
+        "splits": [
+            {"source": split.source.name, "start": split.start, "end": split.end, "part": f"part-{number:05d}", **commit.counts}
+            for number, (split, commit) in enumerate(zip(flow.splits, commits, strict=True))
+        ],
+        "outputs": outputs,
+        "phases": _phases(flow.engine),
+        "published": published,
+        "shards": learned.summary if learned else None,
+        "versions": _versions(),
+        "resources": dict(sorted(flow.resources.items())),
+    }
+
+
+def _stage_counts(flow: Flow) -> list[dict[str, Any]]:
+    """One line a stage in the order of the data, with the order of the ledger's labels."""
+    found: dict[str, dict[str, Any]] = {}
+    for phase in flow.judged:
+        found |= merged_counts(flow.engine.commits[phase])["stages"]
+    order = ["read", *labels(flow.recipe)]
+    return [{"stage": name, **found[name]} for name in order if name in found]
+
+
+def _sources(flow: Flow, commits: Sequence[Commit]) -> list[dict[str, Any]]:
+    extraction = flow.engine.commits[flow.judged[0]]
+    rows: dict[str, dict[str, Any]] = {}
+    for split, commit, read in zip(flow.splits, commits, extraction, strict=True):
+        row = rows.setdefault(
+            split.source.name,
+            {"source": split.source.name, "size_bytes": split.source.size_bytes, "kind": split.source.kind,
+             "fingerprint": split.source.fingerprint, "truncated": False, "documents": 0, "kept": 0, "dropped": 0,
+             "quarantined": 0},
+        )  # fmt: skip
+        row["truncated"] |= bool(read.counts["truncated"])
+        for name in ("documents", "kept", "dropped", "quarantined"):
+            row[name] += commit.counts[name]
+    return list(rows.values())
+
+
+def _phases(engine: Engine) -> list[dict[str, Any]]:
+    return [
+        {
+            "phase": phase,
+            "name": phase.rpartition("-")[0],
+            "units": len(commits),
+            "executed": engine.executed.get(phase, 0),
+            "seconds": round(sum(commit.observed["seconds"] for commit in commits), 3),
+        }
+        for phase, commits in engine.commits.items()
+    ]
+
+
+def _observed(engine: Engine, options: Options, seconds: float) -> dict[str, Any]:
+    commits = [commit for group in engine.commits.values() for commit in group]
+    return {
+        "seconds": round(seconds, 3),
+        "peak_worker_memory_bytes": int(max((commit.observed["peak_memory_bytes"] for commit in commits), default=0)),
+        "runner": options.runner,
+        "workers": options.workers if options.runner == "ray" else 1,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _VERSIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def default_work(out: str) -> str:
+    """Where cached phases lie when the user does not say: beside the run's folder, shared by its neighbours."""
+    return str(Path(out).absolute().parent / "tamis-work") if "://" not in out else out.rstrip("/") + "-work"

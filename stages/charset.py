@@ -1,0 +1,171 @@
+"""From bytes to text: which character set a document is in, and whether the result can be believed.
+
+The order, each step only if the one before did not settle it: a byte order mark; zero bytes in the pattern of UTF-16;
+the escapes of ISO-2022-JP; bytes that are UTF-8 (but for a tenth of the characters
+beyond ASCII); the HTTP header's label; the document's own label (meta or XML declaration); detection
+(uchardet). This differs from the WHATWG order in one point: what reads as UTF-8 is UTF-8 whatever
+the labels say, since servers that add ISO-8859-1 to everything are common, and text in another encoding that happens
+to be valid UTF-8 is not.
+"""
+
+import codecs
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
+
+from stages.clean import unreadable_fraction
+
+_MARKS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+#: How far a document's own label is looked for. The standard asks authors for 1,024 bytes; browsers wait for that much
+#: too, but pages with long comments or scripts before it are common enough to look further.
+_PRESCAN_BYTES: Final = 4096
+_META: Final = re.compile(
+    rb"""<(?:meta\s[^>]*?charset|\?xml\s[^>]*?encoding)\s*=\s*["']?\s*([A-Za-z0-9_:.\-]{1,40})""", re.IGNORECASE
+)
+_COMMENT: Final = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
+#: Bytes looked at for the zero bytes of UTF-16.
+_UTF16_SAMPLE_BYTES: Final = 4096
+#: Without a label, this share of the high (or low) bytes must be zero: markup and ASCII make them so in any script.
+_MIN_UTF16_ZERO_FRACTION: Final = 0.2
+#: With a label, the few spaces and line breaks of plain Chinese text are enough.
+_MIN_LABELLED_UTF16_ZERO_FRACTION: Final = 0.01
+#: Zero bytes at the other places, for each one at the right place.
+_MAX_UTF16_OTHER_FRACTION: Final = 0.1
+#: How ISO-2022-JP switches to Japanese; its bytes are ASCII, so that UTF-8 always seems right.
+_ISO_2022_JP: Final = re.compile(rb"\x1b\$[@B]")
+#: Bytes from each end together that the detector sees: its own default is 128 kB, which takes 1 ms.
+_DETECT_BYTES: Final = 65_536
+_ENCODED_RUN: Final = re.compile(rb"[\x80-\xff]{2,}")
+_ENCODED: Final = re.compile(rb"[\x80-\xff]")
+#: A Latin-1 label is doubted if more than half of the bytes beyond ASCII stand side by side. In Western European
+#: languages they stand alone between ASCII letters; in any other script they come in words.
+_MAX_LATIN_RUN_FRACTION: Final = 0.5
+#: Share of the characters beyond ASCII that may be broken in a text that is taken for UTF-8 all the same. Other
+#: encodings read as UTF-8 come out broken nearly everywhere; cut and concatenated UTF-8 does here and there.
+_MAX_UTF8_DAMAGE: Final = 0.1
+_BEYOND_ASCII: Final = re.compile("[^\x00-\x7f]")
+#: A label is taken at its word up to this share of unreadable characters, so that a few broken bytes do not hand a
+#: page to the detector.
+_MAX_LABEL_UNREADABLE: Final = 0.001
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A document's text, how it was read, and how much of it is not text."""
+
+    text: str
+    #: Python's name of the character set.
+    charset: str
+    #: Share of characters that are U+FFFD or control characters. Near 0 for text in the right character set; about 0.1
+    #: for random or compressed bytes read as a single-byte one.
+    unreadable: float
+
+
+def decode(content: bytes, *, declared: str | None) -> Decoded:
+    """Decode a document; `declared` is the HTTP header's label. Invalid bytes become U+FFFD. Never raises.
+
+    Zero bytes at the end (padding) are not part of a document and are left out, except in UTF-16.
+    """
+    for mark, charset in _MARKS:
+        if content.startswith(mark):
+            return _decoded(content[len(mark) :], charset)
+    labels = [label for label in (_python_name(declared), _own_label(content)) if label]
+    utf16 = _utf16(content, labelled=any(label.startswith("utf-16") for label in labels))
+    if utf16:
+        return _decoded(content, utf16)
+    content = content.rstrip(b"\0")
+    if _ISO_2022_JP.search(content):
+        escaped = _decoded(content, "iso2022_jp")
+        if escaped.unreadable <= _MAX_LABEL_UNREADABLE:
+            return escaped
+    utf8 = _decoded(content, "utf-8")
+    damage = utf8.text.count("\ufffd")
+    if damage == 0 or damage <= _MAX_UTF8_DAMAGE * len(_BEYOND_ASCII.findall(utf8.text)):
+        return utf8
+    candidates = []
+    for label in labels:
+        if label.startswith("utf-16") or (label == "cp1252" and _not_latin(content)):
+            continue
+        candidate = _decoded(content, label)
+        if candidate.unreadable <= _MAX_LABEL_UNREADABLE:
+            return candidate
+        candidates.append(candidate)
+    candidates += [_decoded(content, _detected(content)), utf8]
+    return min(candidates, key=lambda candidate: candidate.unreadable)
+
+
+def _decoded(content: bytes, charset: str) -> Decoded:
+    text = content.decode(charset, errors="replace")
+    return Decoded(text=text, charset=charset, unreadable=unreadable_fraction(text))
+
+
+def _python_name(label: str | None) -> str | None:
+    """Python's name of the encoding that browsers use for a label; None for no or an unknown label.
+
+    Browsers read supersets: windows-1252 for ISO-8859-1 and ASCII, GB 18030 for GB 2312 and GBK, CP932 for Shift_JIS.
+    """
+    if not label:
+        return None
+    name = map_encoding_to_html5(label.strip().strip("\"'")[:40], fallback_utf8=False)
+    if name is None:
+        return None
+    return _SUPERSETS.get(name.lower(), name.lower())
+
+
+#: Names of the WHATWG encodings for which Python has another name, or a codec that takes in more of what is out there.
+_SUPERSETS: Final = {
+    "windows-1252": "cp1252",
+    "iso-8859-1": "cp1252",
+    "gbk": "gb18030",
+    "gb2312": "gb18030",
+    "shift_jis": "cp932",
+    "shift-jis": "cp932",
+    "euc_kr": "cp949",
+    "big5": "big5hkscs",
+    "iso-2022-jp": "iso2022_jp",
+    "utf-16le": "utf-16-le",
+    "utf-16be": "utf-16-be",
+    "utf-16": "utf-16-le",
+    "iso8859-11": "cp874",
+    "macintosh": "mac_roman",
+}
+
+
+def _own_label(content: bytes) -> str | None:
+    match = _META.search(_COMMENT.sub(b"", content[:_PRESCAN_BYTES]))
+    return _python_name(match.group(1).decode("ascii")) if match else None
+
+
+def _utf16(content: bytes, *, labelled: bool) -> str | None:
+    """`utf-16-le` or `utf-16-be` if zero bytes stand at every other place as these encodings put them."""
+    sample = content[: _UTF16_SAMPLE_BYTES - _UTF16_SAMPLE_BYTES % 2]
+    pairs = len(sample) // 2
+    if pairs == 0 or b"\0" not in sample:
+        return None
+    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    needed = max(2, pairs * (_MIN_LABELLED_UTF16_ZERO_FRACTION if labelled else _MIN_UTF16_ZERO_FRACTION))
+    # Some characters have a zero as their low byte (U+4E00, the Chinese "one"), so the other place need not be clean.
+    if odd >= needed and even <= odd * _MAX_UTF16_OTHER_FRACTION:
+        return "utf-16-le"
+    if even >= needed and odd <= even * _MAX_UTF16_OTHER_FRACTION:
+        return "utf-16-be"
+    return None
+
+
+def _not_latin(content: bytes) -> bool:
+    """Whether a text labelled as Latin-1 or windows-1252 looks like one in another script."""
+    encoded = len(_ENCODED.findall(content))
+    return sum(map(len, _ENCODED_RUN.findall(content))) > _MAX_LATIN_RUN_FRACTION * encoded
+
+
+def _detected(content: bytes) -> str:
+    """What uchardet takes the bytes for; windows-1252 if it cannot tell, as browsers do for the West."""
+    found = detect_encoding(content, max_len=_DETECT_BYTES, html5_compatible=False)
+    name = _python_name(found) or found or "cp1252"
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        return "cp1252"
+    return name

@@ -1,0 +1,262 @@
+"""From a raw record to its text: what it really is, whether it may reach a parser, and what the parser made of it.
+
+`extract_one` is pure and never raises on any content. It does not bound CPU time and memory, which only a process of
+its own can: the pipeline runs it in a child and turns that child's death into a row.
+"""
+
+import importlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
+
+from pydantic import model_validator
+
+from stages.charset import decode
+from stages.clean import clean_text
+from stages.limits import RefusedError, scan_html
+from stages.stage import Settings, setting
+
+
+class ExtractSettings(Settings):
+    """How text is extracted, and what a document may cost."""
+
+    engine: Literal["trafilatura", "resiliparse"] = setting(
+        "trafilatura",
+        "HTML engine. trafilatura finds the main text best (F1 .93 on its own 567 pages), resiliparse (.84) is ten "
+        "times as fast.",
+    )
+    pdf_engine: Literal["pypdfium2", "pymupdf"] = setting(
+        "pypdfium2",
+        "PDF engine. PyMuPDF repairs truncated files and needs less memory, but is AGPL or commercial and comes with "
+        "the extra `pdf-mupdf` only.",
+    )
+    max_html_bytes: int = setting(
+        20_000_000,
+        "Bytes of an HTML or plain text document after decompression: trafilatura's own limit, and four times what "
+        "Common Crawl keeps of a response. Larger is `too_large`.",
+        ge=1,
+    )
+    max_pdf_bytes: int = setting(
+        100_000_000,
+        "Bytes of a PDF: books with figures reach tens of megabytes. Larger is `too_large`.",
+        ge=1,
+    )
+    max_attributes: int = setting(
+        5_000,
+        "Attributes on one tag. Parsers take more than quadratic time: 10,000 cost 0.3 s, 40,000 24 s. More is "
+        "`too_many_attrs`.",
+        ge=1,
+    )
+    max_depth: int = setting(
+        2_000,
+        "Nested elements: just under the 2,048 at which libxml2 drops the rest of a page. Deeper is `too_deep`.",
+        ge=1,
+        le=2_000,
+    )
+    max_pages: int = setting(10_000, "Pages of a PDF: more than any book. More is `too_large`.", ge=1)
+    max_unreadable: float = setting(
+        0.01,
+        "Share of characters that are U+FFFD or control characters, before clean-up. Of 5,371 crawled pages the worst "
+        "had 0.003; compressed or random bytes have 0.03 and up. More is `bad_encoding`.",
+        ge=0,
+        le=1,
+    )
+    cpu_seconds: float = setting(
+        5.0,
+        "CPU time for one document at the first try: over 200 times the mean of trafilatura, and more than any page of "
+        "6,000 crawled ones took. Documents that are stopped get ten times as much at the end, alone, so this sets the "
+        "price of a hostile page (5 + 50 s) and not, but for ten times as costly ones, which documents survive.",
+        gt=0,
+    )
+    wall_seconds: float = setting(
+        50.0,
+        "Clock time for one document: ten times the CPU time, so that only a machine under absurd load, or a parser "
+        "that waits for nothing, is stopped by it.",
+        gt=0,
+    )
+    memory_bytes: int = setting(
+        800_000_000,
+        "Address space for one document above what the parsers themselves take: 40 times the largest page. With "
+        "parsers and worker it stays under 1.5 GB.",
+        ge=16_000_000,
+    )
+
+    @model_validator(mode="after")
+    def _engine_is_installed(self) -> Self:
+        if self.pdf_engine == "pymupdf" and importlib.util.find_spec("pymupdf") is None:
+            raise ValueError(
+                "pdf_engine: pymupdf is not installed. It is AGPL or commercial and comes with an extra: "
+                "pip install 'tamis[pdf-mupdf]', or use pdf_engine: pypdfium2"
+            )
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawRecord:
+    """One document as a source delivers it, with transfer and content encodings undone."""
+
+    content: bytes
+    #: As declared, parameters and letter case included or not; None if nothing is declared.
+    media_type: str | None = None
+    #: The HTTP header's label.
+    charset: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extracted:
+    """What became of a record. `reason` is None exactly if `text` holds something."""
+
+    #: text/html, application/pdf or text/plain; for other types what was declared.
+    media_type: str | None = None
+    title: str | None = None
+    #: Clean: no control characters but \n and \t, no lone surrogates, no outer white space.
+    text: str = ""
+    #: Code from stages/reasons.py.
+    reason: str | None = None
+    measured: float | None = None
+    threshold: float | None = None
+    #: Also for a document that is kept: what of it could not be read.
+    detail: str | None = None
+    #: Characters that the document could show, white space left out: all of a page's text outside scripts and styles,
+    #: menus included. For PDF and plain text, those of `text`. None where nothing was read.
+    visible_characters: int | None = None
+
+
+HTML: Final = "text/html"
+PDF: Final = "application/pdf"
+PLAIN: Final = "text/plain"
+
+_HTML_TYPES: Final = frozenset({HTML, "application/xhtml+xml", "application/vnd.wap.xhtml+xml"})
+#: Types that say nothing, or that may hold XHTML: the content decides.
+_OPEN_TYPES: Final = frozenset(
+    {"", "application/octet-stream", "binary/octet-stream", "application/unknown", "unknown/unknown", "*/*"}
+    | {"application/xml", "text/xml"}
+)
+_PDF_TYPES: Final = frozenset({PDF, "application/x-pdf"})
+#: Readers of PDF accept the magic anywhere in the first kilobyte (Adobe's implementation notes).
+_MAGIC: Final = b"%PDF-"
+_MAGIC_BYTES: Final = 1024
+#: How a page begins (WHATWG MIME sniffing, 7.1), behind white space, a byte order mark and comments.
+_HTML_START: Final = re.compile(
+    rb"(?:\s|\xef\xbb\xbf|<!--.*?-->|<\?xml[^>]*>)*+<(?:!doctype\s+html|html|head|script|iframe|h1|div|font|table|a|style|"
+    rb"title|b|body|br|p|meta|link)[\s/>]",
+    re.IGNORECASE | re.DOTALL,
+)
+#: Bytes that binary data has and text has not (WHATWG MIME sniffing, "binary data byte").
+_BINARY: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+#: What is looked at to tell HTML, text and binary data apart: as much as browsers read (1,445), and room for comments.
+_SNIFF_BYTES: Final = 4096
+
+
+def extract_one(record: RawRecord, settings: ExtractSettings) -> Extracted:
+    """Text of one record, or the reason why there is none. Same record, same result; raises MemoryError only."""
+    declared = (record.media_type or "").split(";")[0].strip().lower()
+    kind = declared or None
+    try:
+        kind = _kind(record.content, declared)
+        if kind == PDF:
+            return _from_pdf(record.content, settings)
+        _check_size(record.content, settings.max_html_bytes)
+        return _from_text(record, kind, settings)
+    except RefusedError as refused:
+        return Extracted(
+            media_type=kind,
+            reason=refused.reason,
+            measured=refused.measured,
+            threshold=refused.threshold,
+            detail=refused.detail,
+        )
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a parser raises on a hostile document is that document's row
+        detail = f"{type(error).__name__}: {error}"
+        return Extracted(media_type=kind, reason="parser_error", detail=clean_text(detail)[:500])
+
+
+def load_engines(settings: ExtractSettings) -> None:
+    """Import the parsers that `settings` name, so that no document pays for it."""
+    importlib.import_module("stages.extract_html")
+    importlib.import_module("stages.extract_pdf")
+    if settings.pdf_engine == "pymupdf":
+        importlib.import_module("pymupdf")
+
+
+def _kind(content: bytes, declared: str) -> str:
+    """What a record is to be read as: HTML, PDF or PLAIN. Raises RefusedError (empty, not_pdf, media_type)."""
+    if not content.strip(b"\0 \t\r\n"):
+        raise RefusedError("empty", "no bytes but white space" if content else "no bytes")
+    if declared in _PDF_TYPES:
+        if _MAGIC not in content[:_MAGIC_BYTES]:
+            raise RefusedError("not_pdf", "no %PDF- in the first 1,024 bytes")
+        return PDF
+    if content.lstrip()[: len(_MAGIC)] == _MAGIC:
+        return PDF
+    if declared in _HTML_TYPES:
+        return HTML
+    if declared == PLAIN:
+        return PLAIN
+    if declared in _OPEN_TYPES:
+        return _sniffed(content, declared)
+    raise RefusedError("media_type", f"declared as {clean_text(declared)[:100]}")
+
+
+def _sniffed(content: bytes, declared: str) -> str:
+    head = content[:_SNIFF_BYTES]
+    # UTF-16 shows its ASCII characters once its zero bytes and mark are gone.
+    utf16 = head[:2] in (b"\xff\xfe", b"\xfe\xff")
+    if _HTML_START.match(head.lstrip(b"\xff\xfe").replace(b"\0", b"")):
+        return HTML
+    if declared.endswith("/xml"):
+        raise RefusedError("media_type", "XML, but not XHTML")
+    if _MAGIC in content[:_MAGIC_BYTES]:
+        return PDF
+    if _BINARY.search(head) and not utf16:
+        raise RefusedError("media_type", "no type declared, and neither HTML, PDF nor text")
+    return PLAIN
+
+
+def _check_size(content: bytes, limit: int) -> None:
+    if len(content) > limit:
+        raise RefusedError("too_large", f"{len(content)} bytes", measured=float(len(content)), threshold=float(limit))
+
+
+def _from_text(record: RawRecord, kind: str, settings: ExtractSettings) -> Extracted:
+    decoded = decode(record.content, declared=record.charset)
+    if decoded.unreadable > settings.max_unreadable:
+        raise RefusedError(
+            "bad_encoding",
+            f"unreadable characters as {decoded.charset}, the best guess",
+            measured=round(decoded.unreadable, 4),
+            threshold=settings.max_unreadable,
+        )
+    if kind == PLAIN:
+        return _result(PLAIN, title=None, text=clean_text(decoded.text))
+    scan = scan_html(decoded.text, max_attributes=settings.max_attributes, max_depth=settings.max_depth)
+    # Not at the top: the driver reads settings without loading parsers.
+    engines = importlib.import_module("stages.extract_html")
+    engine = engines.with_trafilatura if settings.engine == "trafilatura" else engines.with_resiliparse
+    found = engine(decoded.text, scan=scan, max_depth=settings.max_depth)
+    return _result(HTML, title=found.title, text=found.text, visible=scan.visible_characters)
+
+
+def _from_pdf(content: bytes, settings: ExtractSettings) -> Extracted:
+    _check_size(content, settings.max_pdf_bytes)
+    engines = importlib.import_module("stages.extract_pdf")
+    engine = engines.with_pymupdf if settings.pdf_engine == "pymupdf" else engines.with_pypdfium2
+    found = engine(content, max_pages=settings.max_pages, max_unreadable=settings.max_unreadable)
+    return _result(PDF, title=found.title, text=found.text, detail=found.detail)
+
+
+def _result(
+    kind: str, *, title: str | None, text: str, detail: str | None = None, visible: int | None = None
+) -> Extracted:
+    shown: dict[str, Any] = {
+        "media_type": kind,
+        "title": title,
+        "visible_characters": len("".join(text.split())) if visible is None else visible,
+    }
+    if not text:
+        return Extracted(reason="no_text", detail=detail, **shown)
+    return Extracted(text=text, detail=detail, **shown)

@@ -1,0 +1,139 @@
+"""Text and title from a PDF, page by page, by PDFium or MuPDF. Pages are joined by a blank line.
+
+The caller has checked that the bytes begin like a PDF: MuPDF would open HTML, EPUB or an archive as such.
+Lines stay as the page has them; words that a line end cuts are put together and ligatures spelled out.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import pypdfium2
+
+from stages.clean import clean_text, clean_title, mend_pdf_text, unreadable_fraction
+from stages.limits import RefusedError
+
+#: PDFium's error codes for a document that needs a password and for an unknown security scheme (fpdfview.h).
+_PDFIUM_ENCRYPTED: Final = (4, 5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PdfText:
+    """What an engine made of a PDF. `text` is clean; `detail` tells of pages that could not be read."""
+
+    title: str | None
+    text: str
+    detail: str | None
+
+
+def with_pypdfium2(content: bytes, *, max_pages: int, max_unreadable: float) -> PdfText:
+    """Text by PDFium. Raises RefusedError: encrypted, parser_error, too_large, bad_encoding, no_text."""
+    try:
+        document = pypdfium2.PdfDocument(content)
+    except pypdfium2.PdfiumError as error:
+        if error.err_code in _PDFIUM_ENCRYPTED:
+            raise RefusedError("encrypted", str(error)) from error
+        raise RefusedError("parser_error", str(error)) from error
+    try:
+        pages = len(document)
+        _check_pages(pages, max_pages)
+        title = document.get_metadata_value("Title")
+        read = _read(partial(_pdfium_page, document), pages)
+    finally:
+        document.close()
+    return _joined(read, title=title, max_unreadable=max_unreadable)
+
+
+def _pdfium_page(document: Any, number: int) -> str:
+    # Closed at once: PDFium otherwise keeps every page of the document in memory.
+    page = document[number]
+    try:
+        text_page = page.get_textpage()
+        try:
+            return str(text_page.get_text_range())
+        finally:
+            text_page.close()
+    finally:
+        page.close()
+
+
+def with_pymupdf(content: bytes, *, max_pages: int, max_unreadable: float) -> PdfText:
+    """Text by MuPDF (the extra `pdf-mupdf`). Raises RefusedError as `with_pypdfium2` does, and not_pdf."""
+    pymupdf = importlib.import_module("pymupdf")  # An optional extra, imported only where a recipe names it.
+    pymupdf.TOOLS.mupdf_display_errors(False)
+    pymupdf.TOOLS.mupdf_display_warnings(False)
+    # Without CID_FOR_UNKNOWN_UNICODE, a glyph of unknown meaning is U+FFFD and not a made-up character.
+    flags = pymupdf.TEXTFLAGS_TEXT & ~pymupdf.TEXT_CID_FOR_UNKNOWN_UNICODE
+    try:
+        # From the magic on, so that MuPDF does not go by what stands before it.
+        document = pymupdf.open(stream=content[content.find(b"%PDF-") :], filetype="pdf")
+    except (RuntimeError, ValueError) as error:
+        _raise_for_memory(error)
+        raise RefusedError("parser_error", _message(error)) from error
+    with document:
+        if not document.is_pdf:
+            raise RefusedError("not_pdf", "MuPDF takes it for another format")
+        if document.needs_pass:
+            raise RefusedError("encrypted", "needs a password")
+        pages = document.page_count
+        _check_pages(pages, max_pages)
+        title = (document.metadata or {}).get("title")
+        read = _read(lambda number: str(document[number].get_text("text", flags=flags)), pages)
+    return _joined(read, title=title, max_unreadable=max_unreadable)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pages:
+    texts: list[str]
+    errors: list[str]
+
+
+def _read(page_text: Callable[[int], str], pages: int) -> _Pages:
+    """The text of each page that can be read, and a message for each other."""
+    texts: list[str] = []
+    errors: list[str] = []
+    for number in range(pages):
+        try:
+            texts.append(clean_text(mend_pdf_text(page_text(number))))
+        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+            _raise_for_memory(error)
+            errors.append(_message(error))
+    return _Pages(texts=texts, errors=errors)
+
+
+def _joined(read: _Pages, *, title: str | None, max_unreadable: float) -> PdfText:
+    pages = len(read.texts) + len(read.errors)
+    detail = f"{len(read.errors)} of {pages} pages could not be read: {read.errors[0]}" if read.errors else None
+    if pages == 0:
+        raise RefusedError("no_text", "no pages")
+    if not read.texts:
+        raise RefusedError("parser_error", detail or "")
+    text = "\n\n".join(filter(None, read.texts))
+    if not text:
+        raise RefusedError("no_text", f"{pages} pages without text: scanned or drawn{'; ' + detail if detail else ''}")
+    unreadable = unreadable_fraction(text)
+    if unreadable > max_unreadable:
+        raise RefusedError(
+            "bad_encoding",
+            "glyphs that stand for no known character",
+            measured=round(unreadable, 4),
+            threshold=max_unreadable,
+        )
+    return PdfText(title=clean_title(title), text=text, detail=detail)
+
+
+def _check_pages(pages: int, limit: int) -> None:
+    if pages > limit:
+        raise RefusedError("too_large", f"{pages} pages", measured=float(pages), threshold=float(limit))
+
+
+def _message(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _raise_for_memory(error: Exception) -> None:
+    """MuPDF tells of failed allocations as of any other error; a page lost to that is not a fact about the page."""
+    if "malloc" in str(error) or "calloc" in str(error):
+        raise MemoryError(str(error)) from error

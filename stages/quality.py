@@ -1,0 +1,65 @@
+"""Text quality by a fastText classifier: how much a document reads like edited reference text and unlike raw crawl.
+
+Source: the classifier of DCLM (Li et al. 2024, section 4.4), after GPT-3's (Brown et al. 2020, appendix A).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from stages.fasttext_text import label_scores, model_resource, one_line
+from stages.stage import Resource, Rule, Settings, Stage, setting, threshold, verdicts
+
+
+class QualitySettings(Settings):
+    model: str = setting("builtin/quality-en", "`builtin/NAME` or the path of a fastText classifier")
+    sha256: str | None = setting(
+        None, "sha256 of a model file of your own, 64 hex digits; refused if it differs", pattern="^[0-9a-f]{64}$"
+    )
+    label: str = setting("__label__hq", "the label whose probability is the score", min_length=1)
+    min_score: float = threshold(
+        0.005,
+        "score below which a document is dropped; the default drops the worst fifth of English crawl text "
+        "(figures in the model card)",
+        ge=0,
+        le=1,
+    )
+
+
+ADDS = pa.schema(
+    [
+        # Probability of `label`, 0 to 1, over the whole text; 0 for a text without a word.
+        pa.field("quality_score", pa.float64(), nullable=False)
+    ]
+)
+
+
+def measure(docs: pa.Table, settings: QualitySettings, resources: Mapping[str, Any]) -> pa.Table:
+    """ADDS for each document."""
+    lines = [one_line(text) for text in docs["text"].to_pylist()]
+    return pa.table([pa.array(label_scores(resources["model"], lines, label=settings.label))], schema=ADDS)
+
+
+def judge(docs: pa.Table, settings: QualitySettings) -> pa.Table:
+    """Drops documents that score less than `min_score`."""
+    scores = docs["quality_score"].to_numpy()
+    rule = Rule(reason="quality", passes=scores >= settings.min_score, measured=scores, threshold=settings.min_score)
+    return verdicts([rule], docs.num_rows)
+
+
+def resources(settings: QualitySettings) -> tuple[Resource, ...]:
+    return model_resource(reference=settings.model, sha256=settings.sha256)
+
+
+STAGE = Stage(
+    name="quality",
+    settings=QualitySettings,
+    adds=ADDS,
+    measure=measure,
+    judge=judge,
+    judges=("quality_score",),
+    resources=resources,
+    libraries=("fasttext-community",),
+    modules=("stages.fasttext_text",),
+)

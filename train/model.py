@@ -1,0 +1,265 @@
+"""A decoder-only transformer of exactly Qwen3's shape, with Hugging Face's parameter names.
+
+RMSNorm before each block, rotary positions (half-split), SwiGLU, grouped-query attention with a learned RMSNorm on every
+head of queries and keys, no biases, embeddings tied or untied. Exporting is therefore saving.
+
+Shapes: B sequences, T positions, D hidden size, H query heads, K key/value heads, E head size, V vocabulary.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from train.loss import summed_cross_entropy
+
+#: Vocabularies are padded to a multiple of this: matrix kernels are fastest on multiples of 64.
+VOCABULARY_MULTIPLE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The shape of a model. Names are those of Hugging Face's config.json."""
+
+    #: Rows of the embedding: the tokenizer's size, padded (see `padded`).
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    #: Width of the SwiGLU layer; 8/3 of the hidden size keeps the parameters of a plain 4x layer.
+    intermediate_size: int
+    #: Longest sequence, in tokens.
+    max_position_embeddings: int
+    rope_theta: float = 10_000.0
+    rms_norm_eps: float = 1e-6
+    #: Below about 150 M parameters an embedding of its own for the output would dominate the model.
+    tie_word_embeddings: bool = True
+    #: Standard deviation of the initial weights; matrices that write to the residual stream get 1/sqrt(2 layers) of it.
+    initializer_range: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads {self.num_attention_heads} is not a multiple of num_key_value_heads "
+                f"{self.num_key_value_heads}"
+            )
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim {self.head_dim} is odd: rotary positions turn pairs")
+
+    @property
+    def matmul_parameters(self) -> int:
+        """Parameters that take part in matrix products, the output layer included, the embedding lookup not."""
+        d, e = self.hidden_size, self.head_dim
+        attention = 2 * d * e * (self.num_attention_heads + self.num_key_value_heads)
+        return self.num_hidden_layers * (attention + 3 * d * self.intermediate_size) + d * self.vocab_size
+
+    def flop_per_token(self, sequence_length: int) -> int:
+        """Of training, forward and backward: 6 N_matmul + 12 L H E T (PaLM's formula, attention not halved)."""
+        attention = self.num_hidden_layers * self.num_attention_heads * self.head_dim * sequence_length
+        return 6 * self.matmul_parameters + 12 * attention
+
+
+def padded(vocab_size: int) -> int:
+    """The number of embedding rows for a vocabulary."""
+    return -(-vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+
+
+class Linear(nn.Linear):
+    """A matrix without bias that computes in the type of its input: weights stay float32 while activations may be
+    bfloat16, without autocast."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype))
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x²) + eps) · gain over the last dimension."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
+
+
+def rotary_table(settings: ModelSettings) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of all positions, [T, E] each, half-split: dimension i turns with dimension i + E/2."""
+    pairs = torch.arange(0, settings.head_dim, 2, dtype=torch.float64) / settings.head_dim
+    positions = torch.arange(settings.max_position_embeddings, dtype=torch.float64)
+    angles = torch.outer(positions, settings.rope_theta**-pairs)
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the heads [B, heads, T, E] by their positions' angles [T, E]."""
+    low, high = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-high, low], dim=-1) * sin
+
+
+class KeyValueCache:
+    """Keys and values of the positions seen so far, one pair a layer, for generation."""
+
+    def __init__(self, layers: int) -> None:
+        self.pairs: list[tuple[Tensor, Tensor] | None] = [None] * layers
+
+    @property
+    def length(self) -> int:
+        return 0 if self.pairs[0] is None else self.pairs[0][0].shape[2]
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Append [B, K, new, E] and return everything so far."""
+        before = self.pairs[layer]
+        if before is not None:
+            keys, values = torch.cat([before[0], keys], dim=2), torch.cat([before[1], values], dim=2)
+        self.pairs[layer] = (keys, values)
+        return keys, values
+
+
+class Attention(nn.Module):
+    """Causal self-attention with per-head normalised queries and keys."""
+
+    def __init__(self, settings: ModelSettings, layer: int) -> None:
+        super().__init__()
+        d, e = settings.hidden_size, settings.head_dim
+        self.layer, self.head_dim = layer, e
+        self.grouped = settings.num_key_value_heads != settings.num_attention_heads
+        self.q_proj = Linear(d, settings.num_attention_heads * e)
+        self.k_proj = Linear(d, settings.num_key_value_heads * e)
+        self.v_proj = Linear(d, settings.num_key_value_heads * e)
+        self.o_proj = Linear(settings.num_attention_heads * e, d)
+        self.q_norm = RMSNorm(e, settings.rms_norm_eps)
+        self.k_norm = RMSNorm(e, settings.rms_norm_eps)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KeyValueCache | None) -> Tensor:
+        b, t, _ = x.shape
+        heads = (b, t, -1, self.head_dim)
+        q = rotate(self.q_norm(self.q_proj(x).view(heads)).transpose(1, 2), cos, sin)
+        k = rotate(self.k_norm(self.k_proj(x).view(heads)).transpose(1, 2), cos, sin)
+        v = self.v_proj(x).view(heads).transpose(1, 2)
+        if cache is not None:
+            k, v = cache.extend(self.layer, k, v)
+        # One new position sees all of the past, so it needs no mask.
+        causal = t > 1
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=self.grouped)
+        projected: Tensor = self.o_proj(y.transpose(1, 2).reshape(b, t, -1))
+        return projected
+
+
+class MLP(nn.Module):
+    """SwiGLU: down(silu(gate x) · up x)."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.gate_proj = Linear(settings.hidden_size, settings.intermediate_size)
+        self.up_proj = Linear(settings.hidden_size, settings.intermediate_size)
+        self.down_proj = Linear(settings.intermediate_size, settings.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        down: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return down
+
+
+class Layer(nn.Module):
+    def __init__(self, settings: ModelSettings, layer: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(settings, layer)
+        self.mlp = MLP(settings)
+        self.input_layernorm = RMSNorm(settings.hidden_size, settings.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(settings.hidden_size, settings.rms_norm_eps)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KeyValueCache | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Decoder(nn.Module):
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(settings.vocab_size, settings.hidden_size)
+        self.layers = nn.ModuleList(Layer(settings, layer) for layer in range(settings.num_hidden_layers))
+        self.norm = RMSNorm(settings.hidden_size, settings.rms_norm_eps)
+
+
+class Transformer(nn.Module):
+    """The model. `forward` gives the summed loss that training needs, `hidden` and `logits` everything else.
+
+    `dtype` is the type of the activations (bfloat16 on a GPU); parameters, norms' statistics and the loss are float32.
+    """
+
+    def __init__(self, settings: ModelSettings, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.settings = settings
+        self.dtype = dtype
+        self.model = Decoder(settings)
+        if not settings.tie_word_embeddings:
+            self.lm_head = Linear(settings.hidden_size, settings.vocab_size)
+        cos, sin = rotary_table(settings)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """[V, D]"""
+        return self.model.embed_tokens.weight if self.settings.tie_word_embeddings else self.lm_head.weight
+
+    def hidden(self, ids: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        """Normalised final states [B, T, D] of ids [B, T]; with a cache, of the positions that follow it.
+
+        Raises ValueError where the sequence is longer than `max_position_embeddings`, and where more than one position
+        is added to a cache that is not empty.
+        """
+        start = cache.length if cache is not None else 0
+        stop = start + ids.shape[1]
+        if stop > self.settings.max_position_embeddings:
+            raise ValueError(f"{stop} tokens are more than the model's {self.settings.max_position_embeddings} positions")
+        if start and ids.shape[1] > 1:
+            raise ValueError("a cache that is not empty takes one new position at a time")
+        x = self.model.embed_tokens(ids).to(self.dtype)
+        cos, sin = self.cos[start:stop].to(x.dtype), self.sin[start:stop].to(x.dtype)
+        for layer in self.model.layers:
+            x = layer(x, cos, sin, cache)
+        normed: Tensor = self.model.norm(x)
+        return normed
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[..., V] in float32."""
+        return F.linear(hidden, self.output_weight.to(hidden.dtype)).float()
+
+    def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Summed cross-entropy in nats of the targets [B, T] that are not negative."""
+        hidden = self.hidden(ids)
+        return summed_cross_entropy(hidden.flatten(0, 1), self.output_weight, targets.flatten())
+
+
+def new_model(settings: ModelSettings, *, seed: int, dtype: torch.dtype = torch.float32) -> Transformer:
+    """A model with initial weights that depend on the settings and the seed only, made on the CPU."""
+    model = Transformer(settings, dtype=dtype)
+    generator = torch.Generator().manual_seed(seed)
+    residual = settings.initializer_range / math.sqrt(2 * settings.num_hidden_layers)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 1:
+            continue
+        writes = name.endswith(("o_proj.weight", "down_proj.weight"))
+        with torch.no_grad():
+            parameter.normal_(0.0, residual if writes else settings.initializer_range, generator=generator)
+    return model
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def state(model: Transformer) -> dict[str, Any]:
+    """Parameters by Hugging Face name; `lm_head.weight` is absent where it is tied."""
+    return {name: value.detach() for name, value in model.state_dict().items()}
