@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,12 +77,13 @@ def train(
     use: str,
     positive: Sequence[str] = (),
     options: Training | None = None,
-    notes: str = "",
+    notes: Callable[[Any], str] | None = None,
 ) -> Trained:
     """Train, quantise and write `out`.ftz and `out`.md.
 
     With `positive`, its labels become one (named as the first) and all others `other`; without, labels stay as they
-    are. `licence`, `source` (what the labels are) and `use` (intended use) go into the card, `notes` as its last part.
+    are. `licence`, `source` (what the labels are) and `use` (intended use) go into the card; `notes`, given the
+    finished model, writes its last part.
     ValueError if fewer than two labels are left or there are too few words to learn from.
     """
     options = options or Training()
@@ -113,7 +114,9 @@ def train(
         held_out_rows=len(held_out),
         evaluations=evaluations,
     )
-    card = _card(trained, merged, options=options, licence=licence, source=source, use=use, notes=notes)
+    card = _card(trained, merged, options=options, licence=licence, source=source, use=use)
+    if notes is not None:
+        card += "\n" + notes(loaded).strip() + "\n"
     partial.write_text(card, encoding="utf-8")
     _into_place(partial, trained.card)
     return trained
@@ -200,9 +203,7 @@ def _into_place(partial: Path, final: Path) -> None:
     partial.replace(final)
 
 
-def _card(
-    trained: Trained, labels: Sequence[Label], *, options: Training, licence: str, source: str, use: str, notes: str
-) -> str:
+def _card(trained: Trained, labels: Sequence[Label], *, options: Training, licence: str, source: str, use: str) -> str:
     """The model card: what the model is, what it was made from, what it reached. No date, no machine: same labels and
     options, same bytes."""
     counts = Counter(each.label for each in labels)
@@ -225,19 +226,18 @@ def _card(
         f"## Licence\n\n{licence}",
         (
             f"## Data\n\n{source}\n\n| label | texts |\n|---|---|\n{rows}\n\n"
-            f"{trained.trained_rows:,} texts were trained on, {trained.held_out_rows:,} held out by a keyed hash of their "
-            f"group. Fingerprint of all labels (order does not matter): `{digest.hexdigest()}`."
+            f"{trained.trained_rows:,} texts were trained on, {trained.held_out_rows:,} held out by a keyed hash of "
+            f"their group. Fingerprint of all labels (order does not matter): `{digest.hexdigest()}`."
         ),
         f"## Training\n\n{settings}. One thread, fixed seed: the same labels give the same file.",
         (
-            "## Figures on the held-out part\n\nWith 95 % bootstrap intervals. The threshold is the one with the best F1; "
-            "precision and recall are at it.\n\n"
+            "## Figures on the held-out part\n\nWith 95 % bootstrap intervals. The threshold is the one with the best "
+            "F1; precision and recall are at it.\n\n"
             "| label | texts | of them positive | ROC area | PR area | threshold | precision | recall |\n"
             f"|---|---|---|---|---|---|---|---|\n{figures}"
         ),
-        notes.strip(),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def _shown(interval: Interval) -> str:

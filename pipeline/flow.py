@@ -150,7 +150,8 @@ class Flow:
         view = self.view
         self.view = self.view.with_layer(layer)
         self._run(phase, "pipeline.phases.measure:run",
-                  {"stage": entry.type, "settings": settings, "resources": found, "view": view})  # fmt: skip
+                  {"stage": entry.type, "settings": entry.settings.without_thresholds().model_dump(mode="json"),
+                   "resources": found, "view": view})  # fmt: skip
 
     def _judge(self, judged: Sequence[tuple[str, StageEntry, View]], before: View) -> None:
         judgements = []
@@ -162,7 +163,7 @@ class Flow:
             assert definition.judge is not None
             settings = entry.settings.model_dump(mode="json")
             judgements.append(Judgement(label=label, stage=entry.type, settings=settings, view=view))
-            material.append([label, settings, [view.holder(column) for column in (*definition.judges, "text")]])
+            material.append([label, entry.settings.lasting(), [view.holder(column) for column in (*definition.judges, "text")]])
             modules.add(definition.judge.__module__)
         phase = f"judge-{self._key(material, tuple(modules), ())}"
         self.view = self.view.with_ledger(phase)

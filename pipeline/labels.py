@@ -29,7 +29,7 @@ def read_labels(path: Path, *, text_column: str, label_column: str, group_column
     for number, row in enumerate(_rows(path, columns=columns), start=1):
         values = [row.get(column) for column in columns]
         for column, value in zip(columns, values, strict=True):
-            if value is None or value == "":
+            if value is None or (column != text_column and not str(value).strip()):
                 have = ", ".join(map(str, row))
                 raise ValueError(f"{path}, row {number}: no value in column {column!r} (the row has: {have})")
         if not isinstance(values[0], str):

@@ -104,9 +104,9 @@ class Recipe(_Part):
         return entries
 
     def resolved(self) -> dict[str, Any]:
-        """Every setting as JSON values, without the places where the input lies: what the root hash covers."""
-        plain = self.model_dump(mode="json", exclude={"input": {"paths"}})
-        plain["stages"] = [{"type": entry["type"], **entry["settings"]} for entry in plain["stages"]]
+        """Every setting as JSON values, without the places where files lie: what the root hash covers."""
+        plain = self.model_dump(mode="json", exclude={"input": {"paths"}, "stages": True, "tokenizer": {"path"}})
+        plain["stages"] = [{"type": entry.type, **entry.settings.lasting()} for entry in self.stages]
         return plain
 
 

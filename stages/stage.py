@@ -25,21 +25,25 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def threshold_names(cls) -> frozenset[str]:
-        """The fields that only `judge` may read."""
-        return frozenset(
+    def names_of(cls, role: str) -> set[str]:
+        """The fields of a role: `threshold` (only `judge` may read them) or `place` (says where, not what)."""
+        return {
             name
             for name, info in cls.model_fields.items()
-            if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("role") == "threshold"
-        )
+            if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("role") == role
+        }
 
     def measuring(self) -> dict[str, Any]:
         """The settings that `measure` depends on, as JSON values: what enters a measure phase's key."""
-        return self.model_dump(mode="json", exclude=set(self.threshold_names()))
+        return self.model_dump(mode="json", exclude=self.names_of("threshold") | self.names_of("place"))
+
+    def lasting(self) -> dict[str, Any]:
+        """All settings but places, as JSON values: what enters a root hash. The files at places count by their sha256."""
+        return self.model_dump(mode="json", exclude=self.names_of("place"))
 
     def without_thresholds(self) -> "Settings":
         """The same settings with every threshold at its default: what `measure` is given."""
-        return type(self)(**self.model_dump(exclude=set(self.threshold_names())))
+        return type(self)(**self.model_dump(exclude=self.names_of("threshold")))
 
 
 def setting(default: Any, why: str, **limits: Any) -> Any:
@@ -50,6 +54,11 @@ def setting(default: Any, why: str, **limits: Any) -> Any:
 def threshold(default: Any, why: str, **limits: Any) -> Any:
     """A field that only judges stored columns. Its name says which side it is on: min_…, max_…, keep."""
     return Field(default, description=why, json_schema_extra={"role": "threshold"}, **limits)
+
+
+def place(default: Any, why: str, **limits: Any) -> Any:
+    """A field that says where a file or folder lies. What lies there is identified by its sha256, never by its path."""
+    return Field(default, description=why, json_schema_extra={"role": "place"}, **limits)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 **Word.** A maximal run of letters (Unicode L*) and digits (N*) with the marks (M*) that follow them. Connectors (Pc,
 such as `_`), apostrophes (' and ’), soft hyphens and zero-width joiners belong to the word where they stand between
 two of its characters: `don't` and `snake_case` are one word, `well-known` is two, `_` and `'` alone are none.
-In scripts that put no space between words (Han, kana, Bopomofo, Thai, Lao, Myanmar, Khmer) each letter is a word, with its
-marks: a count of such words is a count of characters, and thresholds made for English do not fit it.
+In scripts that put no space between words (Han, kana, Bopomofo, Thai, Lao, Myanmar, Khmer) each letter is a word,
+with its marks: a count of such words is a count of characters, and thresholds made for English do not fit it.
 
 **Line.** What stands between two \\n, without white space at its ends; a line of nothing but white space is none.
 **Paragraph.** A maximal run of lines with no such blank line between them.
@@ -20,7 +20,8 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
+
+from stages.compiled import compiled
 
 # Kinds of characters: the low four bits of an entry of `character_table`.
 OTHER: Final = 0  # controls, unassigned, private use: neither word nor mark
@@ -39,7 +40,7 @@ TERMINAL: Final = 0x10  # ends a sentence
 QUOTE: Final = 0x20  # quotation marks and brackets, which may stand around a sentence
 LOWER: Final = 0x40  # a small letter: no sentence begins with it
 
-#: Marks that end a sentence: those of Latin script and their counterparts elsewhere (Greek's is ASCII's semicolon, left out).
+#: Marks that end a sentence: those of Latin script and their counterparts elsewhere (but Greek's, which is `;`).
 SENTENCE_ENDS: Final = ".?!…。！？｡．؟۔।॥։።፧၊။។៕‼⁇⁈⁉"
 _JOINERS: Final = "'\u2019"
 _HIDDEN_JOINERS: Final = "\u00ad\u200c\u200d\u2060"
@@ -64,11 +65,13 @@ _SPACELESS: Final = (
 _ASSIGNED_BELOW: Final = 0x40000
 _VARIATION_SELECTORS: Final = slice(0xE0100, 0xE01F0)
 
-_FNV_PRIME: Final = np.uint64(0x100000001B3)  # FNV-1a's prime and start, here over code points
-_FNV_START: Final = np.uint64(0xCBF29CE484222325)
+FNV_PRIME: Final = np.uint64(0x100000001B3)  # FNV-1a's prime and start, here over code points
+FNV_START: Final = np.uint64(0xCBF29CE484222325)
 _MIX_1: Final = np.uint64(0xFF51AFD7ED558CCD)  # MurmurHash3's finaliser, which spreads every bit over all others
 _MIX_2: Final = np.uint64(0xC4CEB9FE1A85EC53)
 _SHIFT: Final = np.uint64(33)
+#: The character that stands for what is not UTF-8, and how many bytes it takes.
+_REPLACEMENT: Final[tuple[Any, Any]] = (np.int64(0xFFFD), np.int64(1))
 
 
 def _kind(code: int, character: str, category: str) -> int:
@@ -127,14 +130,13 @@ def utf8(column: Any) -> tuple[np.ndarray, np.ndarray]:
     return (np.frombuffer(data, dtype=np.uint8) if data is not None else np.empty(0, dtype=np.uint8)), offsets
 
 
-@njit(cache=True, inline="always")
-def code_point(data: np.ndarray, place: int, end: int) -> tuple[int, int]:
+@compiled
+def code_point(data: np.ndarray, place: int, end: int) -> tuple[Any, Any]:
     """The character at `place` and how many bytes it takes; U+FFFD and 1 for what is not UTF-8 or not whole."""
     first = np.int64(data[place])
     if first < 0x80:
         return first, np.int64(1)
-    code = np.int64(0xFFFD)
-    size = np.int64(1)
+    code, size = _REPLACEMENT
     if 0xC0 <= first < 0xE0 and place + 1 < end:
         code = ((first & 0x1F) << 6) | (np.int64(data[place + 1]) & 0x3F)
         size = 2
@@ -146,11 +148,11 @@ def code_point(data: np.ndarray, place: int, end: int) -> tuple[int, int]:
         code |= ((np.int64(data[place + 2]) & 0x3F) << 6) | (np.int64(data[place + 3]) & 0x3F)
         size = 4
     if code > 0x10FFFF:
-        return np.int64(0xFFFD), np.int64(1)
+        return _REPLACEMENT
     return code, size
 
 
-@njit(cache=True, inline="always")
+@compiled
 def mix(value: np.uint64) -> np.uint64:
     """MurmurHash3's 64-bit finaliser; never 0, which marks an empty place in the hash tables."""
     value ^= value >> _SHIFT
@@ -161,7 +163,7 @@ def mix(value: np.uint64) -> np.uint64:
     return value if value != np.uint64(0) else np.uint64(1)
 
 
-@njit(cache=True)
+@compiled
 def find_words(
     data: np.ndarray,
     begin: int,
@@ -184,35 +186,35 @@ def find_words(
     position = 0
     open_word = 0  # 0: outside; LETTER: in a word; LONE_LETTER: in one that takes only marks
     held = 0  # visible joiners behind the open word, which belong to it if a letter follows
-    last_mark = np.int64(-1)
-    running = _FNV_START
+    last_mark = -1
+    running = FNV_START
     place = begin
     while place < end:
         code, size = code_point(data, place, end)
         kind = kinds[code] & KIND
-        if kind == LETTER or kind == DIGIT or kind == LONE_LETTER or (kind == MARK and open_word and held == 0):
+        if kind in (LETTER, DIGIT, LONE_LETTER) or (kind == MARK and open_word and held == 0):
             fresh = open_word == 0 or (kind != MARK and (open_word == LONE_LETTER or kind == LONE_LETTER))
             if fresh:
                 marks += held
                 words += 1
-                running = _FNV_START
+                running = FNV_START
                 if words <= room:
                     starts[words - 1] = position
                 open_word = LONE_LETTER if kind == LONE_LETTER else LETTER
             held = 0
             last_mark = -1
-            running = (running ^ np.uint64(small[code])) * _FNV_PRIME
+            running = (running ^ np.uint64(small[code])) * FNV_PRIME
             if words <= room:
                 ends[words - 1] = position + 1
                 hashes[words - 1] = mix(running)
-        elif (kind == JOINER or kind == HIDDEN_JOINER) and open_word == LETTER:
+        elif kind in (JOINER, HIDDEN_JOINER) and open_word == LETTER:
             held += kind == JOINER
-            running = (running ^ np.uint64(code)) * _FNV_PRIME
+            running = (running ^ np.uint64(code)) * FNV_PRIME
         else:
             marks += held
             held = 0
             open_word = 0
-            if kind == SYMBOL or kind == JOINER:
+            if kind in (SYMBOL, JOINER):
                 marks += code != last_mark
                 last_mark = code
             elif kind != MARK:
@@ -222,7 +224,7 @@ def find_words(
     return words, marks + held
 
 
-@njit(cache=True)
+@compiled
 def find_lines(
     data: np.ndarray,
     begin: int,
@@ -247,7 +249,7 @@ def find_lines(
     blank_before = True
     inside = False
     length = 0
-    running = _FNV_START
+    running = FNV_START
     place = begin
     while place < end:
         code, size = code_point(data, place, end)
@@ -261,12 +263,12 @@ def find_lines(
                 inside = True
                 lines += 1
                 length = 0
-                running = _FNV_START
+                running = FNV_START
                 if lines <= room:
                     starts[lines - 1] = place
                     opens[lines - 1] = blank_before
             length += 1
-            running = (running ^ np.uint64(code)) * _FNV_PRIME
+            running = (running ^ np.uint64(code)) * FNV_PRIME
             if lines <= room and kinds[code] & KIND != SPACE:
                 ends[lines - 1] = place + size
                 lengths[lines - 1] = length
@@ -275,7 +277,7 @@ def find_lines(
     return lines, breaks, characters
 
 
-@njit(cache=True)
+@compiled
 def mark_repeats(hashes: np.ndarray, count: int, repeats: np.ndarray) -> None:
     """Sets `repeats[i]` if one of `hashes[:i]` equals `hashes[i]`, for i < count. Hashes are never 0. Linear."""
     size = 16
@@ -302,6 +304,6 @@ def word_hash(word: str) -> int:
     return int(hashes[0])
 
 
-def fraction(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, 0 where the whole is 0: float64, rounded to 4 decimals."""
+def fraction(part: np.ndarray, whole: np.ndarray) -> Any:
+    """part / whole, 0 where the whole is 0: a float64 array, rounded to 4 decimals."""
     return np.round(part / np.maximum(whole, 1), 4)

@@ -1,8 +1,8 @@
 """Token shards to training batches: shuffled by a key, exactly resumable, the same for any number of ranks.
 
 The stream of an epoch is every document of every row group, each behind one end-of-text token, row groups in an order
-keyed by (seed, epoch); epochs follow each other without a gap. Sequence k is tokens [kT, kT + T] of the stream, its last
-token a target only, so every token is trained on once an epoch. Within a window of row groups the sequences are
+keyed by (seed, epoch); epochs follow each other without a gap. Sequence k is tokens [kT, kT + T] of the stream, its
+last token a target only, so every token is trained on once an epoch. Within a window of row groups the sequences are
 permuted. A global batch is the next `batch_sequences` of that order, and a rank takes its slice of it. The position is
 therefore one number, and no worker, thread or rank count changes what is trained on.
 """
@@ -92,7 +92,7 @@ class Loader:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue behind the batch after which `state` was taken. Raises ValueError for other shards or another order."""
+        """Continue behind the batch after which `state` was taken. ValueError for other shards or another order."""
         mine = self.state()
         for name in ("fingerprint", "seed", "sequence_length"):
             if state[name] != mine[name]:

@@ -1,7 +1,7 @@
 """A decoder-only transformer of exactly Qwen3's shape, with Hugging Face's parameter names.
 
-RMSNorm before each block, rotary positions (half-split), SwiGLU, grouped-query attention with a learned RMSNorm on every
-head of queries and keys, no biases, embeddings tied or untied. Exporting is therefore saving.
+RMSNorm before each block, rotary positions (half-split), SwiGLU, grouped-query attention with a learned RMSNorm on
+every head of queries and keys, no biases, embeddings tied or untied. Exporting is therefore saving.
 
 Shapes: B sequences, T positions, D hidden size, H query heads, K key/value heads, E head size, V vocabulary.
 """
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from train.loss import summed_cross_entropy
 
@@ -77,7 +77,7 @@ class Linear(nn.Linear):
         super().__init__(n_in, n_out, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype))
+        return functional.linear(x, self.weight.to(x.dtype))
 
 
 class RMSNorm(nn.Module):
@@ -89,7 +89,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
+        return functional.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
 
 
 def rotary_table(settings: ModelSettings) -> tuple[Tensor, Tensor]:
@@ -151,7 +151,7 @@ class Attention(nn.Module):
             k, v = cache.extend(self.layer, k, v)
         # One new position sees all of the past, so it needs no mask.
         causal = t > 1
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=self.grouped)
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=self.grouped)
         projected: Tensor = self.o_proj(y.transpose(1, 2).reshape(b, t, -1))
         return projected
 
@@ -166,7 +166,7 @@ class MLP(nn.Module):
         self.down_proj = Linear(settings.intermediate_size, settings.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        down: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        down: Tensor = self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
         return down
 
 
@@ -180,7 +180,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KeyValueCache | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        y: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return y
 
 
 class Decoder(nn.Module):
@@ -197,6 +198,9 @@ class Transformer(nn.Module):
     `dtype` is the type of the activations (bfloat16 on a GPU); parameters, norms' statistics and the loss are float32.
     """
 
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, settings: ModelSettings, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.settings = settings
@@ -211,7 +215,9 @@ class Transformer(nn.Module):
     @property
     def output_weight(self) -> Tensor:
         """[V, D]"""
-        return self.model.embed_tokens.weight if self.settings.tie_word_embeddings else self.lm_head.weight
+        tied = self.settings.tie_word_embeddings
+        weight: Tensor = self.model.embed_tokens.weight if tied else self.lm_head.weight
+        return weight
 
     def hidden(self, ids: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """Normalised final states [B, T, D] of ids [B, T]; with a cache, of the positions that follow it.
@@ -222,7 +228,8 @@ class Transformer(nn.Module):
         start = cache.length if cache is not None else 0
         stop = start + ids.shape[1]
         if stop > self.settings.max_position_embeddings:
-            raise ValueError(f"{stop} tokens are more than the model's {self.settings.max_position_embeddings} positions")
+            most = self.settings.max_position_embeddings
+            raise ValueError(f"{stop} tokens are more than the model's {most} positions")
         if start and ids.shape[1] > 1:
             raise ValueError("a cache that is not empty takes one new position at a time")
         x = self.model.embed_tokens(ids).to(self.dtype)
@@ -234,7 +241,7 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., V] in float32."""
-        return F.linear(hidden, self.output_weight.to(hidden.dtype)).float()
+        return functional.linear(hidden, self.output_weight.to(hidden.dtype)).float()
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Summed cross-entropy in nats of the targets [B, T] that are not negative."""

@@ -43,33 +43,40 @@ class Preset:
 
 PRESETS = {
     "tiny": Preset(
-        layers=2, hidden=64, heads=2, kv_heads=1, ffn=192, sequence_length=64, batch_tokens=512, learning_rate=1e-2
+        layers=2, hidden=64, heads=2, kv_heads=1, ffn=192,
+        sequence_length=64, batch_tokens=512, learning_rate=1e-2,
     ),
     "demo": Preset(
-        layers=2, hidden=96, heads=3, kv_heads=3, ffn=256, sequence_length=128, batch_tokens=4096, learning_rate=1e-2
+        layers=2, hidden=96, heads=3, kv_heads=3, ffn=256,
+        sequence_length=128, batch_tokens=4096, learning_rate=1e-2,
     ),
     "nano": Preset(
-        layers=4, hidden=128, heads=2, kv_heads=2, ffn=352, sequence_length=256, batch_tokens=16_384, learning_rate=1e-2
+        layers=4, hidden=128, heads=2, kv_heads=2, ffn=352,
+        sequence_length=256, batch_tokens=16_384, learning_rate=1e-2,
     ),
     "micro": Preset(
-        layers=6, hidden=192, heads=3, kv_heads=3, ffn=512, sequence_length=256, batch_tokens=32_768, learning_rate=7.7e-3
+        layers=6, hidden=192, heads=3, kv_heads=3, ffn=512,
+        sequence_length=256, batch_tokens=32_768, learning_rate=7.7e-3,
     ),
     "mini": Preset(
-        layers=8, hidden=320, heads=5, kv_heads=5, ffn=864, sequence_length=256, batch_tokens=65_536, learning_rate=5e-3
+        layers=8, hidden=320, heads=5, kv_heads=5, ffn=864,
+        sequence_length=256, batch_tokens=65_536, learning_rate=5e-3,
     ),
     "p26": Preset(
-        layers=8, hidden=384, heads=6, kv_heads=6, ffn=1024, sequence_length=1024, batch_tokens=131_072, learning_rate=3.7e-3
+        layers=8, hidden=384, heads=6, kv_heads=6, ffn=1024,
+        sequence_length=1024, batch_tokens=131_072, learning_rate=3.7e-3,
     ),
     "p44": Preset(
-        layers=8, hidden=512, heads=8, kv_heads=8, ffn=1536, sequence_length=1024, batch_tokens=196_608, learning_rate=3.2e-3
+        layers=8, hidden=512, heads=8, kv_heads=8, ffn=1536,
+        sequence_length=1024, batch_tokens=196_608, learning_rate=3.2e-3,
     ),
     "p110": Preset(
-        layers=12, hidden=768, heads=6, kv_heads=6, ffn=2048, sequence_length=2048, batch_tokens=327_680,
-        learning_rate=2.3e-3,
+        layers=12, hidden=768, heads=6, kv_heads=6, ffn=2048,
+        sequence_length=2048, batch_tokens=327_680, learning_rate=2.3e-3,
     ),
     "p342": Preset(
-        layers=24, hidden=1024, heads=8, kv_heads=4, ffn=2816, sequence_length=2048, batch_tokens=655_360,
-        learning_rate=1.6e-3,
+        layers=24, hidden=1024, heads=8, kv_heads=4, ffn=2816,
+        sequence_length=2048, batch_tokens=655_360, learning_rate=1.6e-3,
     ),
 }  # fmt: skip
 

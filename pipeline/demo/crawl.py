@@ -6,7 +6,7 @@
       pdf/NAME.pdf               some modules' text documentation, printed
       held_out/DOMAIN.jsonl      what bits per byte are measured on; see pipeline/demo/held_out.py
 
-The same Python makes the same bytes, wherever and however often it runs.
+The same installation of Python makes the same bytes, from whatever folder, environment and account, however often.
 """
 
 import http.client

@@ -97,8 +97,8 @@ class Site:
         pydoc.locate = lambda path, forceload=False: found(path)  # noqa: ARG005 (pydoc passes it by name)
         # The same pages in 70 % of the time: looking for a comment above each undocumented class, inspect parses the
         # class's whole module again, and pydoc escapes by splitting and joining.
-        ast.parse = functools.lru_cache(maxsize=32)(ast.parse)
-        pydoc.replace = _replace
+        ast.parse = functools.lru_cache(maxsize=32)(ast.parse)  # type: ignore[assignment]
+        pydoc.replace = _replace  # type: ignore[assignment]
         sys.argv[:] = ["pydoc"]
         sys.orig_argv[:] = ["python", "-m", "pydoc"]
         folders = {os.path.dirname(os.path.abspath(__file__)): LIBRARY_FOLDER}  # noqa: PTH100, PTH120 (see _replaced)
@@ -135,6 +135,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """HTTP/1.1, so that the crawler keeps its connection; no header that tells the time."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body would wait up to 40 ms for the header's acknowledgement
     timeout = 60  # seconds without a request: the crawler has gone
 
     def __init__(self, *arguments: object, site: Site) -> None:

@@ -24,11 +24,13 @@ from pipeline.demo.docs_server import LEFT_OUT
 DOMAINS = ("packages", "topics", "library_source")
 #: Changing it draws other packages, pages and files.
 _KEY = b"tamis-demo-4"
-#: Packages are held out, in keyed order, until this much text is in them. 150 kB is 40 to 50 documents: enough for
-#: their noise to lie below that of the training seed, and under ten seconds to score on two cores.
+#: Packages are held out, in keyed order, until this much text is in them. 150 kB is 15 to 30 documents:
+#: enough to tell two tiny models apart, and seconds to score on two cores.
 TEXT_BYTES = 150_000
 #: A single document may not make up more than a third of its domain.
 MAX_DOCUMENT_BYTES = TEXT_BYTES // 3
+#: Where pydoc's page template ends and a page's own content begins.
+_BELOW_NAVIGATION = '<div style="clear:both;padding-top:.5em;">'
 #: Shorter files are licence headers and re-exports.
 MIN_SOURCE_BYTES = 2_000
 
@@ -63,8 +65,12 @@ def held_out_packages(page_texts: dict[str, str]) -> list[str]:
 
 
 def page_text(page: bytes) -> str:
-    """The whole text of a page, navigation included: what a reader sees, without judging what is boilerplate."""
-    return str(extract_plain_text(page.decode("utf-8"), main_content=False, alt_texts=False, links=False))
+    """The text of a page below the navigation bar that all share, with plain spaces and without empty lines."""
+    html = page.decode("utf-8")
+    _, _, content = html.partition(_BELOW_NAVIGATION)
+    text = str(extract_plain_text(content or html, main_content=False, alt_texts=False, links=False))
+    lines = (line.rstrip() for line in text.replace("\xa0", " ").split("\n"))
+    return "\n".join(line for line in lines if line)
 
 
 def library_source(packages: Iterable[str]) -> dict[str, str]:

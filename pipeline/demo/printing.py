@@ -20,7 +20,7 @@ _SIZE = 10
 _COLUMNS = 100
 _LINES = int((A4[1] - 2 * _MARGIN - 2 * _LEADING) // _LEADING)
 #: pydoc draws a rule down the left of each class; on paper an indentation says the same.
-_GUTTER = re.compile(r"^(?: ?\|  ?)+")
+_GUTTER = re.compile(r"^(?: *\|(?:  )?)+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ def print_pdf(text: str, *, title: str, password: str | None = None) -> Printed:
     """
     lines: list[str] = []
     for line in text.split("\n"):
-        plain = _GUTTER.sub(lambda gutter: " " * (2 * gutter.group().count("|")), line.rstrip()).expandtabs()
+        plain = _GUTTER.sub(lambda gutter: "    " * gutter.group().count("|"), line.rstrip()).expandtabs()
         lines += textwrap.wrap(plain, _COLUMNS, subsequent_indent="  ", break_long_words=True) or [""]
     encryption = None if password is None else StandardEncryption(password, ownerPassword="owner", strength=128)
     sink = io.BytesIO()

@@ -176,7 +176,7 @@ def extract(engine: Engine, phase: str, splits: Sequence[Split], arguments: dict
     """Driver: run all splits, then mend the chain of each file. Returns the splits whose parts make up the base."""
     final = list(splits)
     commits = engine.run([_task(phase, split, arguments) for split in final])
-    while wrong := _broken_links(final, commits):
+    while wrong := broken_links(final, commits):
         redone = engine.run([_task(phase, split, arguments) for split in wrong.values()])
         for number, split, commit in zip(wrong, wrong.values(), redone, strict=True):
             final[number], commits[number] = split, commit
@@ -189,7 +189,7 @@ def _task(phase: str, split: Split, arguments: dict[str, Any]) -> Task:
                 arguments={"split": split, **arguments})  # fmt: skip
 
 
-def _broken_links(splits: Sequence[Split], commits: Sequence[Commit]) -> dict[int, Split]:
+def broken_links(splits: Sequence[Split], commits: Sequence[Commit]) -> dict[int, Split]:
     """The first split of each file that did not begin where its predecessor ended, as it must be read instead."""
     wrong: dict[int, Split] = {}
     position, broken = 0, ""

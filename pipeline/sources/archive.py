@@ -110,14 +110,19 @@ def _member(
 def _damage(
     source: pa.NativeFile, dialect: Dialect, chain: Chain, *, start: int, size: int, record: int, error: MemberError
 ) -> Placed:
-    """Book a damaged range: up to its true end if only the checksum is wrong, else up to the next sound member."""
-    if error.end is not None:
+    """Book a damaged range: up to its true end if only the checksum is wrong, else up to the next sound member.
+
+    A member that was cut short can run on into the next one and end there by chance, so an end counts as true only
+    where the file ends or another member begins.
+    """
+    sound_end = error.end is not None and (error.end == size or begins_with(source, error.end, dialect.prefixes))
+    if error.end is not None and sound_end:
         end = error.end
     else:
         after = find_member(source, start + 1, size, dialect.prefixes)
         end = size if after is None else after
     reason, kind = error.reason, "damaged"
-    if end == size and error.end is None:
+    if end == size and not sound_end:
         rest = source.read_at(_READ_BYTES, start)
         if not rest.strip(b"\0") and not _anything_but_zeros(source, start, size):
             kind = "padding"

@@ -1,0 +1,91 @@
+"""A small crawl with everything that a run must survive: ordinary pages, copies, near copies, junk and damage."""
+
+import random
+from pathlib import Path
+
+from warcs import http, member, record
+
+_SUBJECTS = "the miller|a young engineer|our neighbour|the old captain|my sister|the committee|a travelling merchant|the gardener".split("|")
+_VERBS = "measured|carried|described|repaired|remembered|painted|counted|defended|borrowed|explained".split("|")
+_OBJECTS = "the northern bridge|a box of letters|every window of the house|the harvest of that year|an unfinished map|the committee's report|a small wooden boat|the long winter".split("|")
+_TAILS = "before the rain came|with great patience|because nobody else would|after the meeting had ended|for reasons of their own|while the others were asleep|and that was the end of it|as it had been agreed".split("|")
+
+
+def prose(seed: int, sentences: int = 24) -> list[str]:
+    """Paragraphs of plain English, different for every seed."""
+    draw = random.Random(seed)
+    lines = [
+        f"{draw.choice(_SUBJECTS)} {draw.choice(_VERBS)} {draw.choice(_OBJECTS)} {draw.choice(_TAILS)}, on day {draw.randrange(1000)}."
+        for _ in range(sentences)
+    ]
+    text = [line[0].upper() + line[1:] for line in lines]
+    return [" ".join(text[start : start + 4]) for start in range(0, len(text), 4)]
+
+
+def page(paragraphs: list[str], *, title: str = "A page") -> bytes:
+    body = "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs)
+    return f"<html><head><title>{title}</title></head><body><nav><a href='/'>Home</a></nav><article><h1>{title}</h1>{body}</article></body></html>".encode()
+
+
+def make_crawl(folder: Path, *, files: int = 3, pages_per_file: int = 20) -> Path:
+    """WARC files with distinct pages, and in the first one a copy, a near copy, junk and a damaged member."""
+    folder.mkdir(parents=True)
+    for number in range(files):
+        members = []
+        for n in range(pages_per_file):
+            seed = number * 1000 + n
+            members.append(member(record(http(page(prose(seed))), url=f"http://site{number}.test/{n}")))
+        if number == 0:
+            members += _trouble()
+        (folder / f"crawl-{number:05d}.warc.gz").write_bytes(b"".join(members))
+    (folder / "empty.html").write_bytes(b"")
+    (folder / "broken.pdf").write_bytes(b"<html><body><p>Not a PDF at all.</p></body></html>")
+    (folder / "page.html").write_bytes(page(prose(77_777)))
+    return folder
+
+
+def _trouble() -> list[bytes]:
+    near = prose(3)
+    near[-1] = near[-1].replace("day", "morning")
+    blocks = {
+        "copy": http(page(prose(2))),
+        "near": http(page(near)),
+        "short": http(page(["Too short."])),
+        "spam": http(page(["buy now # # # # # # # # " * 30])),
+        "random": http(random.Random(5).randbytes(4000)),
+        "nul": http(page([paragraph.replace("day", "d\0ay") for paragraph in prose(9_999)])),
+        "german": http(page(["Der Müller hat gestern die Brücke gemessen und danach lange mit dem alten Kapitän gesprochen, weil das Wetter schlecht war."] * 6)),
+        "gone": http(b"gone", status="404 Not Found"),
+    }  # fmt: skip
+    members = [member(record(block, url=f"http://trouble.test/{name}")) for name, block in blocks.items()]
+    damaged = bytearray(members[2])
+    damaged[len(damaged) // 2] ^= 0xFF
+    damaged[len(damaged) // 2 + 1] ^= 0xFF
+    lying = member(record(http(page(prose(8_888))), url="http://trouble.test/lying", length="7"))
+    return [*members[:4], bytes(damaged), *members[4:], lying]
+
+
+RECIPE = """\
+name: test
+input: {{paths: ["{crawl}"], split_bytes: {split_bytes}}}
+stages:
+  - {{type: extract, engine: trafilatura}}
+  - {{type: language, keep: [en], min_score: 0.5}}
+  - {{type: gopher_quality, min_stop_words: 1}}
+  - {{type: gopher_repetition}}
+  - {{type: c4_quality}}
+  - {{type: fineweb_quality}}
+  - {{type: quality, min_score: 0.0}}
+  - {{type: toxicity, max_score: 0.9}}
+  - {{type: exact_dedup}}
+  - {{type: near_dedup, threshold: 0.7}}
+  - {{type: bloom, seen: "{seen}"}}
+tokenizer: {{vocab_size: 600}}
+shards: {{tokens_per_shard: 4000, validation_fraction: 0.1, seed: 1}}
+"""
+
+
+def write_recipe(folder: Path, crawl: Path, *, split_bytes: int = 1 << 20, name: str = "r.yaml") -> Path:
+    path = folder / name
+    path.write_text(RECIPE.format(crawl=crawl, split_bytes=split_bytes, seen=folder / "seen"))
+    return path
