@@ -16,14 +16,16 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import classifier
-from pipeline.explain import UnknownDocumentError, explain as explain_document
+from pipeline.explain import UnknownDocumentError
+from pipeline.explain import explain as explain_document
 from pipeline.lock import LockedError
 from pipeline.plan import plan as plan_recipe
 from pipeline.progress import Terminal
 from pipeline.recipe import Recipe, RecipeError, load_recipe
 from pipeline.report.page import funnel_text, write_report
 from pipeline.resources import ResourceError
-from pipeline.run import Options, default_work, run as run_recipe
+from pipeline.run import Options, default_work
+from pipeline.run import run as run_recipe
 from pipeline.runners.base import TaskFailedError
 from pipeline.sources.listing import InputError
 from pipeline.verify import verify as verify_run
@@ -42,7 +44,8 @@ app.add_typer(classifier.app, name="classifier", help="Train and evaluate fastTe
 RecipePath = Annotated[Path, typer.Argument(help="the recipe, a YAML file; see configs/")]
 RunFolder = Annotated[Path, typer.Argument(help="folder of a finished run, as given by --out")]
 Inputs = Annotated[
-    list[str] | None, typer.Option("--input", help="file, folder or pattern to read instead of the recipe's; repeatable")
+    list[str] | None,
+    typer.Option("--input", help="file, folder or pattern to read instead of the recipe's; repeatable"),
 ]
 Sets = Annotated[
     list[str] | None,
@@ -55,7 +58,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """Turn the errors that we raise on purpose into one message and the right exit code; others keep their traceback."""
+    """Turn the errors that we raise on purpose into one message and an exit code; others keep their traceback."""
     try:
         yield
     except USER_ERRORS as error:
@@ -85,7 +88,8 @@ def run(
     inputs: Inputs = None,
     sample: Sample = None,
     runner: Annotated[str, typer.Option(help="ray (parallel) or inline (this process)")] = "ray",
-    workers: Annotated[int, typer.Option(min=1, help="tasks at the same time [default: all cores]")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(min=1, help="tasks at the same time [default: all cores]")] = os.cpu_count()
+    or 1,
     ray_address: Annotated[str | None, typer.Option(help="a running Ray cluster's address")] = None,
     sets: Sets = None,
     as_json: AsJson = False,
@@ -96,7 +100,9 @@ def run(
             raise RecipeError(f"--runner {runner!r}: choose ray or inline")
         chosen = _recipe(recipe, inputs, sets, sample)
         place = out or f"tamis-out/{chosen.name}"
-        options = Options(out=place, work=work or default_work(place), runner=runner, workers=workers, ray_address=ray_address)
+        options = Options(
+            out=place, work=work or default_work(place), runner=runner, workers=workers, ray_address=ray_address
+        )
         with Terminal() as progress:
             manifest = run_recipe(chosen, options, progress=progress)
         report_path = write_report(Path(place))
@@ -167,7 +173,9 @@ def verify(
     with told():
         findings, looked = verify_run(str(run_folder), inputs=inputs or [])
         if as_json:
-            print(json.dumps({"sound": not findings, "looked": looked, "findings": [vars(f) for f in findings]}, indent=1))
+            print(
+                json.dumps({"sound": not findings, "looked": looked, "findings": [vars(f) for f in findings]}, indent=1)
+            )
         else:
             for finding in findings:
                 print(f"{finding.place}: {finding.problem}")
@@ -182,6 +190,30 @@ def report(run_folder: RunFolder) -> None:
     """Write the run's report.html again: one self-contained page."""
     with told():
         print(write_report(run_folder))
+
+
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=_PASS_ON)
+def train(context: typer.Context) -> None:
+    """Train a model: `tamis train --shards DIR --preset nano --tokens 1e6 --out DIR`; --help says more."""
+    with told():
+        raise typer.Exit(_train_command("train", context.args))
+
+
+@app.command(context_settings=_PASS_ON)
+def generate(context: typer.Context) -> None:
+    """Continue a prompt: `tamis generate --model DIR --prompt TEXT`; --help says more."""
+    with told():
+        raise typer.Exit(_train_command("generate", context.args))
+
+
+def _train_command(name: str, arguments: list[str]) -> int:
+    """The same commands as `python -m train`, which runs on machines that have nothing else of ours."""
+    from train.__main__ import main as train_main  # needs torch, whose import costs seconds
+
+    return train_main([name, *arguments])
 
 
 @app.command()

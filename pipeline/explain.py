@@ -49,9 +49,7 @@ def _matching(places: pa.Table, wanted: str) -> pa.Array:
 def explain(out: str, wanted: str) -> str:
     """The story of each matching document as text. UnknownDocumentError if there is none."""
     manifest = read_manifest(out)
-    stories = [
-        _story(out, manifest, folder, row) for folder, row in itertools.islice(find(out, wanted), 20)
-    ]
+    stories = [_story(out, manifest, folder, row) for folder, row in itertools.islice(find(out, wanted), 20)]
     if not stories:
         raise UnknownDocumentError(
             f"{wanted!r}: no document of this run has this id, url or place. Give an id (8 digits or more), a url, "

@@ -144,7 +144,7 @@ class Files:
         return self.write(name, lambda sink: sink.write(data))
 
     def write_table(self, name: str, table: pa.Table, *, rows_per_group: int = ROWS_PER_GROUP) -> Written:
-        """One Parquet file with page checksums; reopened and its rows and checksums verified before it gets its name."""
+        """One Parquet file with page checksums; reopened, its rows and checksums verified, before it gets its name."""
 
         def fill(sink: pa.NativeFile) -> None:
             pq.write_table(

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.dedup.bloom import bloom_dedup
 from pipeline.dedup.exact import exact_dedup
 from pipeline.dedup.near import near_dedup
-from pipeline.engine import Engine, content_key, key_of
+from pipeline.engine import Engine, content_key, key_of, merged_counts
 from pipeline.keys import library_versions, source_key
 from pipeline.parts import Commit, Task
 from pipeline.phases import extract as extract_phase
@@ -84,7 +84,8 @@ class Flow:
                 chain.append((label, entry))
         yield from self._chain(chain)
 
-    def _run(self, phase: str, function: str, arguments: dict[str, Any]) -> list[Commit]:
+    def run(self, phase: str, function: str, arguments: dict[str, Any]) -> list[Commit]:
+        """One task for every unit of the view, each given the arguments and its unit."""
         return self.engine.run(
             [Task(phase=phase, unit=unit, function=function, arguments={**arguments, "unit": unit})
              for unit in self.view.units]
@@ -149,7 +150,7 @@ class Flow:
             return
         view = self.view
         self.view = self.view.with_layer(layer)
-        self._run(phase, "pipeline.phases.measure:run",
+        self.run(phase, "pipeline.phases.measure:run",
                   {"stage": entry.type, "settings": entry.settings.without_thresholds().model_dump(mode="json"),
                    "resources": found, "view": view})  # fmt: skip
 
@@ -163,16 +164,18 @@ class Flow:
             assert definition.judge is not None
             settings = entry.settings.model_dump(mode="json")
             judgements.append(Judgement(label=label, stage=entry.type, settings=settings, view=view))
-            material.append([label, entry.settings.lasting(), [view.holder(column) for column in (*definition.judges, "text")]])
+            material.append(
+                [label, entry.settings.lasting(), [view.holder(column) for column in (*definition.judges, "text")]]
+            )
             modules.add(definition.judge.__module__)
         phase = f"judge-{self._key(material, tuple(modules), ())}"
         self.view = self.view.with_ledger(phase)
         self.judged.append(phase)
-        self._run(phase, "pipeline.phases.judge:run", {"judgements": judgements, "view": before})
+        self.run(phase, "pipeline.phases.judge:run", {"judgements": judgements, "view": before})
 
     def _exchange(self, label: str, entry: StageEntry) -> None:
         """The phase's ledger joins the view. What the exchange reads, and nothing else, is in its key."""
-        upstream = self._contents(_EXCHANGE_READS)
+        upstream = self.contents(_EXCHANGE_READS)
         if entry.type == "bloom":
             phase = bloom_dedup(self.engine, self.view, entry.settings, self.pinned[label], upstream=upstream)
         else:
@@ -180,16 +183,21 @@ class Flow:
         self.view = self.view.with_ledger(phase)
         self.judged.append(phase)
 
-    def _contents(self, columns: Sequence[str]) -> str:
+    def contents(self, columns: Sequence[str]) -> str:
         """One key over the contents of the parts that hold these columns, and of all ledgers so far."""
         held = [self.view.holder(column) for column in columns if column in self.view.columns]
         return key_of([content_key(self.engine.commits[phase]) for phase in dict.fromkeys([*held, *self.view.ledgers])])
+
+    def stage_counts(self) -> list[dict[str, Any]]:
+        """One line a stage in the order of the data: documents in, kept, and rejected by reason."""
+        found: dict[str, dict[str, Any]] = {}
+        for phase in self.judged:
+            found |= merged_counts(self.engine.commits[phase])["stages"]
+        return [{"stage": name, **found[name]} for name in ("read", *labels(self.recipe)) if name in found]
 
     def publish(self) -> tuple[str, list[Commit]]:
         """Write kept documents and ledger, a part of each for every split. Returns the phase and its commits."""
         layers = [[layer.phase, list(layer.columns)] for layer in self.view.layers]
         key = self._key([self.view.base.phase, layers, list(self.view.ledgers)], ("pipeline.phases.publish",), ())
         phase = f"publish-{key}"
-        return phase, self._run(phase, "pipeline.phases.publish:run", {"view": self.view})
-
-
+        return phase, self.run(phase, "pipeline.phases.publish:run", {"view": self.view})

@@ -18,6 +18,9 @@ BUILTIN_PREFIX: Final = "builtin/"
 #: The bundled models and the sha256 of each; its card lies beside it (NAME.md).
 BUILTIN: Final[dict[str, str]] = {
     "lid.176": "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83",
+    # Made by benchmarks/train_builtin.py.
+    "quality-en": "79f119c876e3a41ce52369157011cc68f7bc0185f3f8de588043aa43512f8e85",
+    "toxicity-en": "dc0b9de583ffc774bae00ba47731028a1e258f4e7dd7ab4562b8d1793d69ce68",
 }
 
 # The layout of fastText's model files, version 12 (fasttext.cc, args.cc, dictionary.cc, quantmatrix.cc: MIT).

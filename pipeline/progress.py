@@ -3,9 +3,18 @@
 import sys
 import time
 from collections import Counter
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from pipeline.parts import Commit
 
@@ -45,7 +54,7 @@ class Terminal:
         self._spoke = 0.0
         self._live = self._console.is_terminal
 
-    def __enter__(self) -> "Terminal":
+    def __enter__(self) -> Self:
         if self._live:
             self._bars.start()
         return self
@@ -73,7 +82,9 @@ class Terminal:
             total, done = self._counts[phase]
             spent = self._spoke - self._started[phase]
             left = spent / done * (total - done)
-            print(f"{shown_name(phase)}: {done}/{total}, {spent:.0f} s, about {left:.0f} s left. {note}", file=sys.stderr)
+            print(
+                f"{shown_name(phase)}: {done}/{total}, {spent:.0f} s, about {left:.0f} s left. {note}", file=sys.stderr
+            )
 
     def end(self, phase: str) -> None:
         if self._live:

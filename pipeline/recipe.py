@@ -157,9 +157,9 @@ def _apply(tree: CommentedMap, override: str) -> None:
     keys, value = found.group(1).split("."), YAML(typ="safe", pure=True).load(found.group(2))
     place: Any = tree
     for number, key in enumerate(keys[:-1]):
-        if isinstance(place, Sequence) and not isinstance(place, str):
+        if isinstance(place, CommentedSeq):
             place = _member(place, key, override)
-        elif isinstance(place, Mapping):
+        elif isinstance(place, CommentedMap):
             following = place.get(key)
             if following is None:
                 place[key] = following = CommentedMap()

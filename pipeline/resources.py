@@ -33,7 +33,7 @@ def locate(reference: str) -> Path:
 def _sha256(path: str, size: int, modified_ns: int) -> str:
     del size, modified_ns  # part of the cache's key: a file that changed is hashed again
     digest = hashlib.sha256()
-    with open(path, "rb") as source:
+    with Path(path).open("rb") as source:
         while piece := source.read(_READ_BYTES):
             digest.update(piece)
     return digest.hexdigest()
@@ -71,7 +71,7 @@ def load_resources(resources: Sequence[Resource], *, expected: Mapping[str, str]
 @functools.lru_cache(maxsize=8)
 def _load(kind: str, path: str, sha256: str, parameters: str) -> Any:
     if kind == "fasttext":
-        return load_fasttext(path, sha256)
+        return load_fasttext(Path(path), sha256)
     if kind == "held_out":
         return build_index(read_texts(Path(path)), **json.loads(parameters))
     raise ResourceError(f"no loader for resources of kind {kind!r}")

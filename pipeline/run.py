@@ -17,7 +17,7 @@ from pipeline.lock import run_lock
 from pipeline.outputs import collect, write_manifest
 from pipeline.parts import Commit
 from pipeline.phases import tokens
-from pipeline.phases.books import ConservationError, outcomes
+from pipeline.phases.books import ConservationError
 from pipeline.recipe import Recipe
 from pipeline.root import root_hash
 from pipeline.runners.base import Runner
@@ -78,10 +78,12 @@ def pin_slices(recipe: Recipe, splits: Sequence[Split]) -> dict[str, list[dict[s
     }
 
 
-def run(recipe: Recipe, options: Options, *, progress: Progress | None = None, runner: Runner | None = None) -> dict[str, Any]:
-    """Do everything that is not yet done and leave kept/, ledger/, shards/, tokenizer/ and manifest.json in `out`.
+def run(
+    recipe: Recipe, options: Options, *, progress: Progress | None = None, runner: Runner | None = None
+) -> dict[str, Any]:
+    """Do what is not yet done and leave kept/, ledger/, shards/, tokenizer/ and manifest.json in `out`.
 
-    Returns the manifest. Interrupted at any moment, the same call goes on where it stopped and ends with the same bytes.
+    Returns the manifest. Interrupted at any moment, the same call goes on from there and ends with the same bytes.
     """
     started = time.time()
     with run_lock(options.out):
@@ -109,11 +111,18 @@ def run(recipe: Recipe, options: Options, *, progress: Progress | None = None, r
     return manifest
 
 
-def _publish_slices(flow: Flow, recipe: Recipe, splits: Sequence[Split], pinned: dict[str, list[dict[str, Any]]]) -> None:
+def _publish_slices(
+    flow: Flow, recipe: Recipe, splits: Sequence[Split], pinned: dict[str, list[dict[str, Any]]]
+) -> None:
     for label, entry in zip(labels(recipe), recipe.stages, strict=True):
         if entry.type == "bloom":
             publish_slice(
-                flow.engine, flow.view, entry.settings.seen, run_identity(recipe, splits), pinned[label], entry.settings  # type: ignore[attr-defined]
+                flow.engine,
+                flow.view,
+                entry.settings.seen,
+                run_identity(recipe, splits),
+                pinned[label],
+                entry.settings,  # type: ignore[attr-defined]
             )
 
 
@@ -130,11 +139,14 @@ def _manifest(
 ) -> dict[str, Any]:
     resolved = flow.recipe.resolved()
     counts = merged_counts(commits)
-    stage_counts = _stage_counts(flow)
+    stage_counts = flow.stage_counts()
     extraction = merged_counts(flow.engine.commits[flow.judged[0]])
     rejected = sum(sum(stage["reasons"].values()) for stage in stage_counts)
     documents = stage_counts[0]["documents"]
-    if documents != counts["kept"] + counts["dropped"] + counts["quarantined"] or documents != counts["kept"] + rejected:
+    if (
+        documents != counts["kept"] + counts["dropped"] + counts["quarantined"]
+        or documents != counts["kept"] + rejected
+    ):
         raise ConservationError(f"{documents} documents were read, but the run ends with {counts}")
     return {
         "format": FORMAT,
@@ -151,7 +163,13 @@ def _manifest(
         },
         "sources": _sources(flow, commits),
         "splits": [
-            {"source": split.source.name, "start": split.start, "end": split.end, "part": f"part-{number:05d}", **commit.counts}
+            {
+                "source": split.source.name,
+                "start": split.start,
+                "end": split.end,
+                "part": f"part-{number:05d}",
+                **commit.counts,
+            }
             for number, (split, commit) in enumerate(zip(flow.splits, commits, strict=True))
         ],
         "outputs": outputs,
@@ -161,15 +179,6 @@ def _manifest(
         "versions": _versions(),
         "resources": dict(sorted(flow.resources.items())),
     }
-
-
-def _stage_counts(flow: Flow) -> list[dict[str, Any]]:
-    """One line a stage in the order of the data, with the order of the ledger's labels."""
-    found: dict[str, dict[str, Any]] = {}
-    for phase in flow.judged:
-        found |= merged_counts(flow.engine.commits[phase])["stages"]
-    order = ["read", *labels(flow.recipe)]
-    return [{"stage": name, **found[name]} for name in order if name in found]
 
 
 def _sources(flow: Flow, commits: Sequence[Commit]) -> list[dict[str, Any]]:

@@ -89,7 +89,9 @@ def _books(files: Files, manifest: Mapping[str, Any], looked: Counter[str]) -> I
             yield Finding(place=place, problem=f"{len(twice)} documents are booked more than once, first {twice[0]}")
         pairs = list(zip(ledger["stage"].to_pylist(), ledger["reason"].to_pylist(), strict=True))
         by_stage.update(pairs)
-        yield from (Finding(place=place, problem=f"unknown reason {reason!r}") for _, reason in pairs if reason not in REASONS)
+        yield from (
+            Finding(place=place, problem=f"unknown reason {reason!r}") for _, reason in pairs if reason not in REASONS
+        )
         total += sum(found.values())
     yield from _stages(manifest, by_stage, total, looked)
 
@@ -106,7 +108,10 @@ def _stages(
         if reasons != stage["reasons"]:
             yield Finding(place=name, problem=f"the ledger has {reasons}, the manifest books {stage['reasons']}")
         if stage["documents"] != expected or stage["documents"] != stage["kept"] + sum(reasons.values()):
-            yield Finding(place=name, problem=f"{expected} documents came in, booked {stage['documents']} in, {stage['kept']} kept")
+            yield Finding(
+                place=name,
+                problem=f"{expected} documents came in, booked {stage['documents']} in, {stage['kept']} kept",
+            )
         expected = stage["kept"]
     if expected != manifest["counts"]["kept"]:
         yield Finding(place="counts", problem=f"the last stage keeps {expected}, the run {manifest['counts']['kept']}")
@@ -117,14 +122,19 @@ def _shards(files: Files, manifest: Mapping[str, Any], looked: Counter[str]) -> 
     looked["shards"] += len(names)
     if not names:
         return
+    tokens = 0
     try:
-        shards = ShardSet([files.path(name) for name in names])
-        shards.verify()
+        for split in sorted({name.rpartition("/")[2].partition("-")[0] for name in names}):
+            shards = ShardSet([files.path(name) for name in names if name.startswith(f"shards/{split}-")])
+            shards.verify()
+            tokens += shards.tokens
     except (ValueError, OSError) as error:
         yield Finding(place="shards", problem=str(error))
         return
-    if shards.total_tokens != manifest["counts"]["tokens"]:
-        yield Finding(place="shards", problem=f"hold {shards.total_tokens} tokens, booked {manifest['counts']['tokens']}")
+    if tokens != manifest["counts"]["tokens"]:
+        yield Finding(
+            place="shards", problem=f"hold {tokens} tokens, booked {manifest['counts']['tokens']}"
+        )
 
 
 def _input(
@@ -151,7 +161,10 @@ def _input(
         booked = _booked(files, manifest, source.name)
         if booked != wanted:
             missing, invented = wanted - booked, booked - wanted
-            yield Finding(place=source.name, problem=f"{missing.total()} documents are not booked, {invented.total()} are booked but not there")
+            yield Finding(
+                place=source.name,
+                problem=f"{missing.total()} documents are not booked, {invented.total()} are booked but not there",
+            )
         yield from _tiling(source, chain)
 
 
@@ -168,7 +181,11 @@ def _tiling(source: Source, chain: Chain) -> Iterator[Finding]:
     position = 0
     for extent in chain.extents:
         if extent.start != position:
-            yield Finding(place=source.name, problem=f"bytes {position} to {extent.start} lie in no record, skip or damage")
+            yield Finding(
+                place=source.name, problem=f"bytes {position} to {extent.start} lie in no record, skip or damage"
+            )
         position = extent.end
     if position != source.size_bytes:
-        yield Finding(place=source.name, problem=f"bytes {position} to {source.size_bytes} lie in no record, skip or damage")
+        yield Finding(
+            place=source.name, problem=f"bytes {position} to {source.size_bytes} lie in no record, skip or damage"
+        )

@@ -1,0 +1,34 @@
+"""Every stage, in the order in which data usually meets them. What a recipe's `type` names is looked up here."""
+
+from stages import (
+    c4_quality,
+    extract,
+    fineweb_quality,
+    gopher_quality,
+    gopher_repetition,
+    held_out,
+    language,
+    quality,
+    toxicity,
+)
+from stages.bloom_dedup import BloomSettings
+from stages.exact_dedup import ExactDedupSettings
+from stages.near_dedup import NearDedupSettings
+from stages.stage import Exchange, Extraction, Stage
+
+_ALL: tuple[Stage | Exchange | Extraction, ...] = (
+    Extraction(name="extract", settings=extract.ExtractSettings),
+    language.STAGE,
+    gopher_quality.STAGE,
+    gopher_repetition.STAGE,
+    c4_quality.STAGE,
+    fineweb_quality.STAGE,
+    quality.STAGE,
+    toxicity.STAGE,
+    held_out.STAGE,
+    Exchange(name="exact_dedup", settings=ExactDedupSettings),
+    Exchange(name="near_dedup", settings=NearDedupSettings),
+    Exchange(name="bloom", settings=BloomSettings),
+)
+
+CATALOGUE: dict[str, Stage | Exchange | Extraction] = {stage.name: stage for stage in _ALL}

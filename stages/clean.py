@@ -30,10 +30,7 @@ _LIGATURE: Final = re.compile("[\ufb00-\ufb06]")
 #: PDFium's marks for a hyphen that it takes for one of line end; it leaves the line break out.
 _PDFIUM_HYPHEN: Final = re.compile("[\u0002\ufffe][ \t]*\n?")
 #: A word that a line end cuts after a hyphen (ASCII, U+2010 or the soft hyphen), and the rest of its token.
-_CUT_WORD: Final = re.compile("([^\\W\\d_]+)([-\u2010\u00ad])[ \t]*\n[ \t]*([^\\W\\d_]+)(\\S*)[ \t]*\n?")
-_WORD: Final = re.compile(
-    "([^\\W\\d_]+)([-\u2010\u00ad\u0002\ufffe])[ \t]*(?:\r\n|\r|\n)[ \t]*([^\\W\\d_]+)", re.UNICODE
-)
+_CUT_WORD: Final = re.compile(r"(?<![^\W\d_])([^\W\d_]++)([-\u2010\u00ad])[ \t]*+\n[ \t]*+([^\W\d_]++)(\S*+)[ \t]*+\n?")
 _WORD: Final = re.compile("[^\\W\\d_]+(?:[-\u2010][^\\W\\d_]+)?")
 
 

@@ -1,4 +1,4 @@
-"""numba's `njit` as the kernels use it, with types: compiled on first use, kept on disk, without the interpreter's lock.
+"""numba's `njit` as the kernels use it: typed, compiled on first use, cached on disk, without the interpreter lock.
 
 numba finds a stale entry of its disk cache by the file that holds the function, and not by the files that hold what
 it calls. Who changes a kernel that kernels of other modules call has to point NUMBA_CACHE_DIR elsewhere.

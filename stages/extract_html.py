@@ -14,7 +14,7 @@ import trafilatura
 from lxml import etree
 from lxml.html import HTMLParser, fromstring
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import HTMLTree
+from resiliparse.parse.html import HTMLParserException, HTMLTree
 from trafilatura.utils import repair_faulty_html
 
 from stages.clean import clean_text, clean_title
@@ -69,7 +69,11 @@ def with_resiliparse(page: str, *, scan: Scan, max_depth: int) -> HtmlText:
     """
     if scan.may_be_deeper:
         parse_whole(page, scan=scan, max_depth=max_depth)
-    tree = HTMLTree.parse(page)
+    try:
+        tree = HTMLTree.parse(page)
+    except HTMLParserException as error:
+        # lexbor takes any page; it fails only where it gets no memory.
+        raise MemoryError("lexbor") from error
     return HtmlText(title=clean_title(tree.title), text=clean_text(extract_plain_text(tree, main_content=True)))
 
 
@@ -93,11 +97,18 @@ def parse_whole(page: str, *, scan: Scan, max_depth: int) -> Any:
         tree = _parse(page, parser)
     except etree.ParserError:  # "Document is empty"
         return None
-    for error in parser.error_log.filter_from_fatals():
-        if error.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT:
-            if "depth" in error.message:
+    except etree.XMLSyntaxError as error:
+        # The parser recovers from any syntax. No tree and no error to name is what is left when memory runs out.
+        if "unknown error" in str(error):
+            raise MemoryError("libxml2") from error
+        raise
+    for fatal in parser.error_log.filter_from_fatals():
+        if fatal.type == etree.ErrorTypes.ERR_NO_MEMORY:
+            raise MemoryError("libxml2")
+        if fatal.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT:
+            if "depth" in fatal.message:
                 raise _too_deep(max_depth)
-            raise RefusedError("parser_limit", error.message)
+            raise RefusedError("parser_limit", fatal.message)
     if scan.may_be_deeper and _deeper(tree, max_depth):
         raise _too_deep(max_depth)
     return tree

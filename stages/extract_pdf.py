@@ -69,6 +69,7 @@ def with_pymupdf(content: bytes, *, max_pages: int, max_unreadable: float) -> Pd
     try:
         # From the magic on, so that MuPDF does not go by what stands before it.
         document = pymupdf.open(stream=content[content.find(b"%PDF-") :], filetype="pdf")
+        pages = 0 if document.needs_pass else document.page_count
     except (RuntimeError, ValueError) as error:
         _raise_for_memory(error)
         raise RefusedError("parser_error", _message(error)) from error
@@ -77,7 +78,6 @@ def with_pymupdf(content: bytes, *, max_pages: int, max_unreadable: float) -> Pd
             raise RefusedError("not_pdf", "MuPDF takes it for another format")
         if document.needs_pass:
             raise RefusedError("encrypted", "needs a password")
-        pages = document.page_count
         _check_pages(pages, max_pages)
         title = (document.metadata or {}).get("title")
         read = _read(lambda number: str(document[number].get_text("text", flags=flags)), pages)

@@ -22,13 +22,15 @@ END_OF_LINE = "</s>"
 CALL_CHARACTERS = 16_000_000
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, *, lowercase: bool = False) -> str:
     """The text as one line of words with single spaces; empty if there is no word.
 
     Every run of Unicode white space becomes one space, a lone surrogate a question mark; fastText's own two markers
-    become spaces. Nothing else changes: case, digits and punctuation stay, so that models trained elsewhere on plain
+    become spaces. Digits and punctuation stay, and case unless `lowercase`, so that models trained elsewhere on plain
     lines are scored as they were trained.
     """
+    if lowercase:
+        text = text.lower()  # first: lower-casing may spell out a marker
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()
     if "\0" in text:

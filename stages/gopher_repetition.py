@@ -99,5 +99,5 @@ STAGE: Final = Stage(
     judge=judge,
     judges=tuple(ADDS.names),
     libraries=("numba",),
-    modules=("stages.words", "stages.ngrams"),
+    modules=("stages.words", "stages.compiled", "stages.ngrams"),
 )

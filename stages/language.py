@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import model_validator
 
 from stages.fasttext_text import best_labels, model_resource, one_line
-from stages.stage import Resource, Rule, Settings, Stage, setting, threshold, verdicts
+from stages.stage import Resource, Rule, Settings, Stage, place, setting, threshold, verdicts
 
 UNKNOWN = "unknown"
 
@@ -30,14 +30,22 @@ LID_176 = frozenset(_LID_176_CODES.split())
 
 
 class LanguageSettings(Settings):
-    model: str = setting("builtin/lid.176", "`builtin/NAME` or the path of a fastText model whose labels are languages")
-    sha256: str | None = setting(
+    model: str = place("builtin/lid.176", "`builtin/NAME` or the path of a fastText model whose labels are languages")
+    sha256: str | None = place(
         None, "sha256 of a model file of your own, 64 hex digits; refused if it differs", pattern="^[0-9a-f]{64}$"
     )
     min_letters: int = setting(
         25,
-        "letters (any script) below which the language is `unknown` with score 0: shorter text is guessed, not known",
+        "letters (any script) below which the language is `unknown` with score 0. Measured on words and sentences of "
+        "66 languages: of the answers that score 0.65, 67 % are right at 5 to 9 Latin letters, 89 % at 25 to 29, 96 % "
+        "from 30",
         ge=0,
+    )
+    max_characters: int = setting(
+        5_000,
+        "characters, white space collapsed, that are read of a document. Half of a crawl's text lies behind them; "
+        "reading it changed 1 in 2,000 languages of 5,418 pages, and 1 in 300 verdicts, all of scores near 0.65",
+        ge=100,
     )
     keep: tuple[str, ...] = threshold(
         ("en",), "languages to keep, as the model names them; `unknown` keeps what is too short to tell", min_length=1
@@ -67,8 +75,8 @@ ADDS = pa.schema(
 
 
 def measure(docs: pa.Table, settings: LanguageSettings, resources: Mapping[str, Any]) -> pa.Table:
-    """ADDS for each document. The whole text is read as one line, so a mixed page gets its main language."""
-    lines = [one_line(text) for text in docs["text"].to_pylist()]
+    """ADDS for each document. Its beginning is read as one line, so a mixed page gets its main language."""
+    lines = [one_line(text)[: settings.max_characters] for text in docs["text"].to_pylist()]
     languages, scores = best_labels(resources["model"], lines)
     for row, line in enumerate(lines):
         if not languages[row] or not _has_letters(line, at_least=settings.min_letters):

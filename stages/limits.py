@@ -22,7 +22,8 @@ _TAG: Final = rf"</?[A-Za-z]{_ATTRIBUTES}>?"
 _DECLARATION: Final = r"<[!?/][^>]*+>?"
 _MARKUP: Final = re.compile(f"({_COMMENT}|{_SCRIPT}|{_STYLE}|{_TAG}|{_DECLARATION})")
 
-_QUOTED: Final = re.compile(r"""=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z))""")
+#: What follows an attribute's name: `= "value"`. The look-behind keeps it linear on white space.
+_VALUE: Final = re.compile(r"""(?<!\s)\s*+=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|[^\s>]*+)""")
 _NAME: Final = re.compile(r"<(/?)([A-Za-z][^\s/>]*)")
 
 #: Elements that hold nothing, and those that the next of their kind or their parent's end closes: they do not nest
@@ -87,7 +88,7 @@ def _check_attributes(tag: str, limit: int) -> None:
     head = tag
     if name.group(2).lower() in ("script", "style"):
         head = re.match(_TAG, tag).group()  # type: ignore[union-attr]
-    count = len(_QUOTED.sub(" ", head).replace("/", " ").split()) - 1
+    count = len(_VALUE.sub(" ", head[name.end() :].removesuffix(">")).replace("/", " ").split())
     if count > limit:
         raise RefusedError(
             "too_many_attrs",

@@ -9,15 +9,20 @@ from typing import Any
 import pyarrow as pa
 
 from stages.fasttext_text import label_scores, model_resource, one_line
-from stages.stage import Resource, Rule, Settings, Stage, setting, threshold, verdicts
+from stages.stage import Resource, Rule, Settings, Stage, place, setting, threshold, verdicts
 
 
 class QualitySettings(Settings):
-    model: str = setting("builtin/quality-en", "`builtin/NAME` or the path of a fastText classifier")
-    sha256: str | None = setting(
+    model: str = place("builtin/quality-en", "`builtin/NAME` or the path of a fastText classifier")
+    sha256: str | None = place(
         None, "sha256 of a model file of your own, 64 hex digits; refused if it differs", pattern="^[0-9a-f]{64}$"
     )
     label: str = setting("__label__hq", "the label whose probability is the score", min_length=1)
+    lowercase: bool = setting(
+        False,
+        "whether the model was trained on lower-cased text (`tamis classifier train --lowercase`); the bundled one was "
+        "not: lower-casing gained it nothing",
+    )
     min_score: float = threshold(
         0.005,
         "score below which a document is dropped; the default drops the worst fifth of English crawl text "
@@ -37,7 +42,7 @@ ADDS = pa.schema(
 
 def measure(docs: pa.Table, settings: QualitySettings, resources: Mapping[str, Any]) -> pa.Table:
     """ADDS for each document."""
-    lines = [one_line(text) for text in docs["text"].to_pylist()]
+    lines = [one_line(text, lowercase=settings.lowercase) for text in docs["text"].to_pylist()]
     return pa.table([pa.array(label_scores(resources["model"], lines, label=settings.label))], schema=ADDS)
 
 

@@ -51,6 +51,7 @@ DROP: Final[dict[str, str]] = {
     "top_ngram": "one word sequence makes up too much of the text",
     "duplicate_ngrams": "repeated word sequences make up too much of the text",
     "sentence_count": "too few sentences are left",
+    "long_lines": "too few long lines (mC4)",
     "lorem_ipsum": "placeholder text",
     "curly_bracket": "a curly bracket, the mark of code",
     "policy": "nothing is left but policy and script notices",

@@ -182,19 +182,7 @@ def sequence_key(elements: np.ndarray, count: int) -> tuple[np.uint64, np.uint64
 
 
 @numba.njit(cache=True, nogil=True)
-def _distinct(values: np.ndarray) -> int:  # pragma: no cover - compiled
-    """Sort in place, move the distinct values to the front, and return their number."""
-    values.sort()
-    kept = 0
-    for place in range(len(values)):
-        if place == 0 or values[place] != values[place - 1]:
-            values[kept] = values[place]
-            kept += 1
-    return kept
-
-
-@numba.njit(cache=True, nogil=True)
-def _sets(
+def _all_shingles(
     data: np.ndarray,
     offsets: np.ndarray,
     table: np.ndarray,
@@ -213,9 +201,23 @@ def _sets(
         else:
             count = character_elements(data, start, end, table, room)
         shorter = whole_if_short and 0 < count < size
-        shingles = shingle_hashes(room, count, count if shorter else size, room)
-        written += _distinct(room[:shingles])
+        written += shingle_hashes(room, count, count if shorter else size, room)
         out_offsets[document + 1] = written
+
+
+@numba.njit(cache=True, nogil=True)
+def _distinct(values: np.ndarray, offsets: np.ndarray) -> None:  # pragma: no cover - compiled
+    """Close the gaps that repeated values leave in sorted runs, in place."""
+    kept = 0
+    first = offsets[0]
+    for run in range(len(offsets) - 1):
+        last = offsets[run + 1]
+        for place in range(first, last):
+            if place == first or values[place] != values[place - 1]:
+                values[kept] = values[place]
+                kept += 1
+        first = last
+        offsets[run + 1] = kept
 
 
 def elements_bound(size_bytes: int, documents: int, unit: Unit) -> int:
@@ -237,7 +239,11 @@ def shingle_sets(
     documents = len(offsets) - 1
     out = np.empty(elements_bound(int(offsets[-1] - offsets[0]), documents, unit) + 1, dtype=np.uint64)
     out_offsets = np.zeros(documents + 1, dtype=np.int64)
-    _sets(data, offsets, character_table(), unit == "word", size, whole_if_short, out, out_offsets)
+    _all_shingles(data, offsets, character_table(), unit == "word", size, whole_if_short, out, out_offsets)
+    bounds = out_offsets.tolist()
+    for start, end in zip(bounds, bounds[1:], strict=False):
+        out[start:end].sort()  # numpy's vectorised sort: several times as fast as a compiled loop's
+    _distinct(out, out_offsets)
     return out[: out_offsets[-1]].copy(), out_offsets
 
 

@@ -20,7 +20,7 @@ from stages.schema import VERDICT
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, keyword only, unknown keys and NaN refused. Each field says its unit and reason."""
+    """Base of all settings: frozen, keyword only, unknown keys and NaN refused. Fields say unit and reason."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -140,8 +140,10 @@ def verdicts(rules: Sequence[Rule], rows: int) -> pa.Table:
             reason[row] = rule.reason
             if rule.measured is not None:
                 measured[row] = float(rule.measured[row])
-            if rule.threshold is not None:
-                limit[row] = float(rule.threshold if np.isscalar(rule.threshold) else rule.threshold[row])
+            if isinstance(rule.threshold, np.ndarray):
+                limit[row] = float(rule.threshold[row])
+            elif rule.threshold is not None:
+                limit[row] = float(rule.threshold)
             if rule.detail is not None:
                 detail[row] = rule.detail if isinstance(rule.detail, str) else rule.detail[row]
         open_rows[failing] = False
@@ -150,7 +152,7 @@ def verdicts(rules: Sequence[Rule], rows: int) -> pa.Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
-    """A stage that compares documents with each other: the pipeline runs it as an exchange, `stages` holds its settings."""
+    """A stage that compares documents with each other: the pipeline runs it as an exchange; its settings are here."""
 
     #: The `type` in a recipe.
     name: str

@@ -47,7 +47,7 @@ ADDS: Final = pa.schema(
 )
 #: What enters the key of the measure besides this module, for the records of the stages that share it.
 LIBRARIES: Final = ("numba",)
-MODULES: Final = ("stages.words", "stages.stop_words")
+MODULES: Final = ("stages.words", "stages.compiled", "stages.stop_words")
 
 # The columns of the kernel's table of counts; the stop words of each language follow.
 (
@@ -60,9 +60,8 @@ def measure(docs: pa.Table, _settings: Settings, _resources: Mapping[str, Any]) 
     """The columns of ADDS for the `text` of each document, in order; a null or empty text counts as nothing."""
     data, offsets = words.utf8(docs["text"])
     kinds, small = words.character_table()
-    hashes, languages, bits = _stop_word_table()
     counts = np.zeros((docs.num_rows, _STOP_WORDS + len(STOP_WORDS)), dtype=np.int64)
-    _count_documents(data, offsets, kinds, small, hashes, languages, bits, _BULLETS, counts)
+    _count_documents(data, offsets, kinds, small, _stop_word_table(), _BULLETS, counts)
     column = counts.T
     word_count, line_count = column[_WORDS], column[_LINES]
     measured = [
@@ -84,16 +83,42 @@ def measure(docs: pa.Table, _settings: Settings, _resources: Mapping[str, Any]) 
     return pa.table([np.ascontiguousarray(values) for values in measured], schema=ADDS)
 
 
+StopWords = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+#: Few words are stop words: a table of so many flags by the last bits of the hash spares nearly all others the search.
+_FLAGS: Final = 4096
+
+
 @cache
-def _stop_word_table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each pair of word and language, sorted by hash: the word's hash, the language's and the word's number."""
+def _stop_word_table() -> StopWords:
+    """For each pair of word and language, sorted by hash: the hash, the language's and the word's number; the flags."""
     rows = sorted(
         (words.word_hash(word), language, number)
         for language, stop_words in enumerate(STOP_WORDS.values())
         for number, word in enumerate(stop_words)
     )
     hashes, languages, numbers = zip(*rows, strict=True)
-    return np.array(hashes, np.uint64), np.array(languages, np.int64), np.array(numbers, np.int64)
+    flags = np.zeros(_FLAGS, np.bool_)
+    flags[[value % _FLAGS for value in hashes]] = True
+    return np.array(hashes, np.uint64), np.array(languages, np.int64), np.array(numbers, np.int64), flags
+
+
+@compiled
+def _count_stop_words(hashes: np.ndarray, stop_words: StopWords, seen: np.ndarray, found: np.ndarray) -> None:
+    """Sets `found` to how many different stop words of each language are among the words; `seen` is scratch."""
+    stop_hashes, languages, numbers, flags = stop_words
+    seen[:] = 0
+    for word in hashes:
+        if flags[word & np.uint64(_FLAGS - 1)]:
+            at = np.searchsorted(stop_hashes, word)
+            while at < len(stop_hashes) and stop_hashes[at] == word:
+                seen[languages[at]] |= np.int64(1) << numbers[at]
+                at += 1
+    for language in range(len(seen)):
+        found[language] = 0
+        left = seen[language]
+        while left:
+            found[language] += left & 1
+            left >>= 1
 
 
 @compiled
@@ -104,7 +129,9 @@ def _count_chunks(data: np.ndarray, begin: int, end: int, kinds: np.ndarray, cou
     dots = 0
     place = begin
     while place < end:
-        code, size = code_point(data, place, end)
+        code, size = np.int64(data[place]), 1
+        if code >= 0x80:
+            code, size = code_point(data, place, end)
         kind = kinds[code] & words.KIND
         if kind == words.SPACE:
             inside = False
@@ -113,7 +140,7 @@ def _count_chunks(data: np.ndarray, begin: int, end: int, kinds: np.ndarray, cou
                 counts[_CHUNKS] += 1
                 inside = True
                 alpha = False
-            if not alpha and (kind == words.LETTER or kind == words.LONE_LETTER):
+            if not alpha and kind in (words.LETTER, words.LONE_LETTER):
                 counts[_ALPHA_CHUNKS] += 1
                 alpha = True
         counts[_HASH_SIGNS] += code == 0x23
@@ -140,7 +167,10 @@ def _judge_line(
     first, size = code_point(data, begin, end)
     following, _ = code_point(data, begin + size, end) if begin + size < end else (np.int64(0x20), np.int64(1))
     hyphen = (first == 0x2D or first == 0x2A) and kinds[following] & words.KIND == words.SPACE
-    counts[_BULLET_LINES] += hyphen or bool((bullets == first).any())
+    bullet = False
+    for mark in bullets:
+        bullet = bullet or first == mark
+    counts[_BULLET_LINES] += hyphen or bullet
     last = _last_character(data, begin, end)
     dots = end - begin >= 3 and data[end - 1] == 0x2E and data[end - 2] == 0x2E and data[end - 3] == 0x2E
     counts[_ELLIPSIS_LINES] += last == 0x2026 or dots
@@ -154,9 +184,7 @@ def _count_documents(
     offsets: np.ndarray,
     kinds: np.ndarray,
     small: np.ndarray,
-    stop_hashes: np.ndarray,
-    stop_languages: np.ndarray,
-    stop_numbers: np.ndarray,
+    stop_words: StopWords,
     bullets: np.ndarray,
     counts: np.ndarray,
 ) -> None:
@@ -177,19 +205,9 @@ def _count_documents(
         n, marks = find_words(data, begin, end, kinds, small, starts, ends, hashes)
         count[_WORDS] = n
         count[_MARKS] = marks
-        seen[:] = 0
         for i in range(n):
-            length = ends[i] - starts[i]
-            count[_WORD_CHARACTERS] += length
-            at = np.searchsorted(stop_hashes, hashes[i])
-            while at < len(stop_hashes) and stop_hashes[at] == hashes[i]:
-                seen[stop_languages[at]] |= np.int64(1) << stop_numbers[at]
-                at += 1
-        for language in range(len(seen)):
-            found = seen[language]
-            while found:
-                count[_STOP_WORDS + language] += found & 1
-                found >>= 1
+            count[_WORD_CHARACTERS] += ends[i] - starts[i]
+        _count_stop_words(hashes[:n], stop_words, seen, count[_STOP_WORDS:])
 
         n, breaks, characters = find_lines(data, begin, end, kinds, starts, ends, lengths, hashes, flags)
         count[_LINES] = n

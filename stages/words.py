@@ -132,7 +132,10 @@ def utf8(column: Any) -> tuple[np.ndarray, np.ndarray]:
 
 @compiled
 def code_point(data: np.ndarray, place: int, end: int) -> tuple[Any, Any]:
-    """The character at `place` and how many bytes it takes; U+FFFD and 1 for what is not UTF-8 or not whole."""
+    """The character at `place` and how many bytes it takes; U+FFFD and 1 for what is not UTF-8 or not whole.
+
+    The call costs ten times what a loop over ASCII does: hot loops take bytes below 0x80 as they are.
+    """
     first = np.int64(data[place])
     if first < 0x80:
         return first, np.int64(1)
@@ -186,31 +189,35 @@ def find_words(
     position = 0
     open_word = 0  # 0: outside; LETTER: in a word; LONE_LETTER: in one that takes only marks
     held = 0  # visible joiners behind the open word, which belong to it if a letter follows
-    last_mark = -1
+    last_mark: Any = -1
     running = FNV_START
+    reached, whole = 0, FNV_START  # where the open word ends so far, and its hash
     place = begin
     while place < end:
-        code, size = code_point(data, place, end)
+        code, size = np.int64(data[place]), 1
+        if code >= 0x80:
+            code, size = code_point(data, place, end)
         kind = kinds[code] & KIND
         if kind in (LETTER, DIGIT, LONE_LETTER) or (kind == MARK and open_word and held == 0):
-            fresh = open_word == 0 or (kind != MARK and (open_word == LONE_LETTER or kind == LONE_LETTER))
-            if fresh:
+            if open_word == 0 or (kind != MARK and (open_word == LONE_LETTER or kind == LONE_LETTER)):
+                if open_word and words <= room:
+                    ends[words - 1], hashes[words - 1] = reached, mix(whole)
                 marks += held
                 words += 1
                 running = FNV_START
+                open_word = LONE_LETTER if kind == LONE_LETTER else LETTER
                 if words <= room:
                     starts[words - 1] = position
-                open_word = LONE_LETTER if kind == LONE_LETTER else LETTER
             held = 0
             last_mark = -1
             running = (running ^ np.uint64(small[code])) * FNV_PRIME
-            if words <= room:
-                ends[words - 1] = position + 1
-                hashes[words - 1] = mix(running)
+            reached, whole = position + 1, running
         elif kind in (JOINER, HIDDEN_JOINER) and open_word == LETTER:
             held += kind == JOINER
             running = (running ^ np.uint64(code)) * FNV_PRIME
         else:
+            if open_word and words <= room:
+                ends[words - 1], hashes[words - 1] = reached, mix(whole)
             marks += held
             held = 0
             open_word = 0
@@ -221,6 +228,8 @@ def find_words(
                 last_mark = -1
         position += 1
         place += size
+    if open_word and words <= room:
+        ends[words - 1], hashes[words - 1] = reached, mix(whole)
     return words, marks + held
 
 
@@ -250,30 +259,36 @@ def find_lines(
     inside = False
     length = 0
     running = FNV_START
+    reached, inked, whole = 0, 0, FNV_START  # end, length and hash of the open line up to its last ink
     place = begin
     while place < end:
-        code, size = code_point(data, place, end)
+        code, size = np.int64(data[place]), 1
+        if code >= 0x80:
+            code, size = code_point(data, place, end)
+        place += size
         characters += 1
         if code == 10:
+            if inside and lines <= room:
+                ends[lines - 1], lengths[lines - 1], hashes[lines - 1] = reached, inked, mix(whole)
             breaks += 1
             blank_before = not inside
             inside = False
-        elif inside or kinds[code] & KIND != SPACE:
-            if not inside:
-                inside = True
-                lines += 1
-                length = 0
-                running = FNV_START
-                if lines <= room:
-                    starts[lines - 1] = place
-                    opens[lines - 1] = blank_before
-            length += 1
-            running = (running ^ np.uint64(code)) * FNV_PRIME
-            if lines <= room and kinds[code] & KIND != SPACE:
-                ends[lines - 1] = place + size
-                lengths[lines - 1] = length
-                hashes[lines - 1] = mix(running)
-        place += size
+            continue
+        ink = kinds[code] & KIND != SPACE
+        if ink and not inside:
+            inside = True
+            lines += 1
+            length = 0
+            running = FNV_START
+            if lines <= room:
+                starts[lines - 1] = place - size
+                opens[lines - 1] = blank_before
+        length += 1
+        running = (running ^ np.uint64(code)) * FNV_PRIME
+        if ink:
+            reached, inked, whole = place, length, running
+    if inside and lines <= room:
+        ends[lines - 1], lengths[lines - 1], hashes[lines - 1] = reached, inked, mix(whole)
     return lines, breaks, characters
 
 

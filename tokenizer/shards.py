@@ -108,7 +108,8 @@ class ShardWriter:
     """Writes one shard to anything that ParquetWriter accepts. The bytes depend on the documents and the metadata,
     not on how the documents were cut into tables. Holds one row group in memory.
 
-    Leaving the `with` block by an exception leaves a file without a footer, which no reader opens.
+    Leaving the `with` block by an exception leaves a file that no reader of shards opens: Parquet's writer may still
+    put a footer under it when it is freed, but not ours.
     """
 
     def __init__(self, sink: Any, *, metadata: ShardMetadata, row_group_tokens: int = ROW_GROUP_TOKENS) -> None:

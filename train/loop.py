@@ -52,8 +52,8 @@ def train(
 ) -> dict[str, Any]:
     """Train to the end, or for at most `max_steps` more steps; continues from the newest checkpoint in `out`, if any.
 
-    Returns the content of results.json. `progress` is called with every line of metrics. With `tokenizer` the
-    exported model holds it. Raises ValueError where vocabularies disagree or `out` holds another run, and DivergedError.
+    Returns the content of results.json. `progress` is called with every line of metrics. With `tokenizer` the exported
+    model holds it. Raises ValueError where vocabularies disagree or `out` holds another run, and DivergedError.
     """
     if shards.metadata.vocab_size > model.vocab_size:
         raise ValueError(

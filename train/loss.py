@@ -47,7 +47,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
             slope = powers.mul_(valid.unsqueeze(1) / mass)
             slope.scatter_add_(1, index, -valid.unsqueeze(1).float())
             slope = slope.to(hidden.dtype)
-            torch.matmul(slope, cast, out=grad_hidden[start : start + rows])
+            grad_hidden[start : start + rows] = slope @ cast
             if hidden.dtype == torch.float32:
                 grad_weight.addmm_(slope.T, h)
             else:
@@ -77,11 +77,13 @@ def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
 def token_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """-log softmax(hidden · weightᵀ)[target] of each row in nats, float32 [N]; 0 where the target is negative."""
     cast = weight.to(hidden.dtype)
-    losses = [torch.zeros(0, device=hidden.device)]
-    rows = _chunk_rows(weight)
-    for start in range(0, hidden.shape[0], rows):
-        h, y = hidden[start : start + rows], targets[start : start + rows]
-        logits = (h @ cast.T).float()
-        found = logits.gather(1, y.clamp(min=0).unsqueeze(1)).squeeze(1)
-        losses.append((logits.logsumexp(dim=1) - found) * (y >= 0))
-    return torch.cat(losses)
+    losses = torch.zeros(hidden.shape[0], device=hidden.device)
+    counting = (targets >= 0).nonzero().squeeze(1)
+    size = _chunk_rows(weight)
+    for start in range(0, len(counting), size):
+        rows = counting[start : start + size]
+        logits = (hidden[rows] @ cast.T).float()
+        found = logits.gather(1, targets[rows].unsqueeze(1)).squeeze(1)
+        top = logits.amax(dim=1)
+        losses[rows] = logits.sub_(top.unsqueeze(1)).exp_().sum(dim=1).log() + top - found
+    return losses

@@ -120,5 +120,5 @@ def write_domains(folder: Path, domains: dict[str, dict[str, str]]) -> None:
     """One `DOMAIN.jsonl` a domain in `folder`, one `{"id", "text"}` a line, in the order given."""
     folder.mkdir(parents=True)
     for domain, texts in domains.items():
-        lines = [json.dumps({"id": name, "text": text}, ensure_ascii=False) for name, text in texts.items()]
+        lines = [json.dumps({"id": name, "text": text}) for name, text in texts.items()]
         (folder / f"{domain}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")

@@ -79,8 +79,8 @@ def run(
     output.table("docs", pa.table(books.base, schema=BASE))
     ledger = sorted(books.ledger, key=lambda row: (row["offset"], row["record"]))
     output.table("ledger", pa.Table.from_pylist(ledger, schema=LEDGER_PART))
-    extents = [[extent.start, extent.end, extent.kind] for extent in chain.extents]
-    output.table("extents", pa.table(list(zip(*extents, strict=True)) or [[], [], []], schema=EXTENTS))
+    extents = [{"start": extent.start, "end": extent.end, "kind": extent.kind} for extent in chain.extents]
+    output.table("extents", pa.Table.from_pylist(extents, schema=EXTENTS))
     return {
         "stages": {"read": books.read.as_json(), label: books.extract.as_json()},
         "records_skipped": dict(sorted(books.skipped.items())),

@@ -5,8 +5,8 @@ from typing import Any
 import pyarrow as pa
 
 import stages
-from pipeline.resources import load_resources
 from pipeline.parts import Output
+from pipeline.resources import load_resources
 from pipeline.view import View, read_documents
 from stages.stage import Stage
 
@@ -14,7 +14,7 @@ from stages.stage import Stage
 def run(
     output: Output, *, stage: str, settings: dict[str, Any], resources: dict[str, str], view: View, unit: str
 ) -> dict[str, Any]:
-    """Task: `docs` holds the columns that the stage adds. `resources` are the sha256 that the plan has seen, by name."""
+    """Task: `docs` holds the columns that the stage adds. `resources`: the sha256 that the plan has seen, by name."""
     definition = stages.CATALOGUE[stage]
     assert isinstance(definition, Stage)
     assert definition.measure is not None

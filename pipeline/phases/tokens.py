@@ -1,14 +1,15 @@
 """From kept documents to token shards: a vocabulary, the documents encoded, and the global shuffle.
 
     vocabulary-<key>   one part: tokenizer.json, learned from a sample drawn by a hash of the document id
-    encode-<key>       a part a split: tokens of its documents, ready to be shuffled
-    shards-<key>       a part a shard: a range of the shuffle's hash, in its order
+    encode-<key>       a part a split: the tokens of its documents
+    shuffle-<key>      a part a split: the same rows as a run of the exchange, by a keyed hash of the id
+    shards-<key>       a part a shard: a range of that hash, in its order
 
 The order of documents is a function of seed and ids, so it does not depend on how the input was cut.
 """
 
-import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from pipeline.engine import key_of
-from pipeline.files import Files, Written
+from pipeline import exchange
+from pipeline.engine import content_key, key_of, merged_counts
+from pipeline.files import Written
 from pipeline.flow import Flow
 from pipeline.keys import library_versions, source_key
-from pipeline.parts import Output, Task
+from pipeline.parts import Commit, Output, Task
+from pipeline.recipe import Tokenizer as TokenizerSettings
 from pipeline.view import View, read_documents
-from tokenizer.bpe import BPESettings, encode as encode_texts, learn, load
+from tokenizer.bpe import BPESettings, learn, load
+from tokenizer.bpe import encode as encode_texts
+from tokenizer.shards import SCHEMA, ShardMetadata, write_shard
 
-_VOCABULARY_MODULES = ["pipeline.phases.tokens", "tokenizer.bpe"]
 #: Hash keys of the draws that a recipe makes; each draw has its own, so that one says nothing about another.
-_SAMPLE_SEED, _VALIDATION_SEED = 0x5A3D, 0x7A11
+_SAMPLE_SEED, _VALIDATION_SEED, _TIE_SEED = 0x5A3D, 0x7A11, 0x71E5
 _HASH_RANGE = 2.0**64
+_VOCABULARY = "tokenizer.json"
+#: What orders documents in shards: the shuffle's hash, and a second one for the documents that agree in it.
+_ORDER = ("shuffle", "tie")
+_SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,30 +67,147 @@ def learn_vocabulary(output: Output, *, view: View, settings: dict[str, Any], fr
                 yield text
 
     data = learn(texts(), BPESettings(**settings))
-    output.bytes("tokenizer.json", data)
+    output.bytes(_VOCABULARY, data)
     return read
 
 
-def encode(output: Output, *, view: View, unit: str, tokenizer: str, shuffle_seed: int, validation_fraction: float) -> dict[str, Any]:
-    """Task: `tokens`: a row a document with its shuffle hash and whether it belongs to validation."""
+def take_vocabulary(output: Output, *, path: str) -> dict[str, Any]:
+    """Task: a tokenizer.json that exists, proved lossless and brought among the parts."""
+    data = Path(path).read_bytes()
+    vocabulary = load(data)
+    output.bytes(_VOCABULARY, data)
+    return {"vocabulary_size": vocabulary.vocab_size}
+
+
+def encode(output: Output, *, view: View, unit: str, tokenizer: str, validation_fraction: float) -> dict[str, Any]:
+    """Task: `tokens`: the shards' columns and `validation`, a row a document in the split's order."""
     vocabulary = load(output.files.read(tokenizer))
     documents = read_documents(output.files, view, unit, ["id", "source", "text"])
     tokens, counts = encode_texts(documents["text"].combine_chunks(), vocabulary)
     validation = keyed_hashes(documents["text"], _VALIDATION_SEED) < validation_fraction * _HASH_RANGE
-    table = pa.table(
-        {
-            "shuffle": pa.array(keyed_hashes(documents["id"], shuffle_seed)),
-            "validation": pa.array(validation),
-            "doc_id": documents["id"],
-            "source": documents["source"],
-            "n_bytes": pc.binary_length(documents["text"]).cast(pa.int64()),
-            "n_tokens": counts,
-            "tokens": tokens,
-        }
-    )
-    output.table("tokens", table.sort_by([("shuffle", "ascending"), ("doc_id", "ascending")]))
+    columns = {
+        "doc_id": documents["id"],
+        "source": documents["source"],
+        "n_bytes": pc.binary_length(documents["text"]).cast(pa.int64()),
+        "n_tokens": counts,
+        "tokens": tokens,
+        "validation": pa.array(validation),
+    }
+    output.table("tokens", pa.table(columns))
     drawn = counts.to_numpy()
     return {
         "documents": documents.num_rows,
         "tokens": {"train": int(drawn[~validation].sum()), "validation": int(drawn[validation].sum())},
     }
+
+
+def shuffle(output: Output, *, encoded: str, seed: int, shards: dict[str, int]) -> dict[str, Any]:
+    """Task: one split's documents as a run: a partition for each shard, first those of train."""
+    table = output.files.read_table(encoded)
+    order = keyed_hashes(table["doc_id"], seed)
+    validation = table["validation"].to_numpy()
+    partition = np.where(
+        validation, shards["train"] + exchange.by_hash(order, max(1, shards["validation"])),
+        exchange.by_hash(order, max(1, shards["train"])),
+    )  # fmt: skip
+    rows = table.drop_columns(["validation"])
+    rows = rows.append_column("shuffle", pa.array(order)).append_column(
+        "tie", pa.array(keyed_hashes(table["doc_id"], seed ^ _TIE_SEED))
+    )
+    exchange.write_run(output, "run", rows, partition=partition, keys=_ORDER, compression="zstd")
+    return {"documents": rows.num_rows}
+
+
+def assemble(output: Output, *, runs: list[str], partition: int, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Task: one shard, merged from its partition of every run."""
+    totals = None
+
+    def pieces() -> Iterator[pa.Table]:
+        for piece in exchange.merge_partition(output.files, runs, partition, keys=_ORDER):
+            yield piece.select(SCHEMA.names)
+
+    def fill(sink: Any) -> None:
+        nonlocal totals
+        totals = write_shard(sink, pieces(), metadata=ShardMetadata(**metadata))
+
+    output.adopt("shard", fill, extension="parquet")
+    assert totals is not None
+    return {"documents": totals.documents, "tokens": totals.tokens, "bytes": totals.bytes}
+
+
+def make_shards(flow: Flow) -> Learned:
+    """Driver: vocabulary, encoding and, if the recipe asks for them, shards."""
+    recipe = flow.recipe
+    settings = recipe.tokenizer or TokenizerSettings()
+    contents = flow.contents(("id", "text"))
+    vocabulary = _vocabulary(flow, settings, contents)
+    files = {"tokenizer/tokenizer.json": vocabulary}
+    if recipe.shards is None:
+        return Learned(files=files, tokens=None, summary=None)
+    fraction = recipe.shards.validation_fraction
+    key = key_of(contents, vocabulary.sha256, fraction, source_key(["pipeline.phases.tokens", "tokenizer.bpe"]),
+                 library_versions(["tokenizers", "pyarrow"]))  # fmt: skip
+    shared = {"view": flow.view, "tokenizer": vocabulary.name, "validation_fraction": fraction}
+    encoded = flow.run(f"encode-{key}", "pipeline.phases.tokens:encode", shared)
+    return _shards(flow, encoded, vocabulary, files)
+
+
+def _vocabulary(flow: Flow, settings: TokenizerSettings, contents: str) -> Written:
+    made_by = [source_key(["pipeline.phases.tokens", "tokenizer.bpe"]), library_versions(["tokenizers"])]
+    if settings.path is not None:
+        data = Path(settings.path).read_bytes()
+        key = key_of(made_by, xxhash.xxh3_128_hexdigest(data))
+        task = Task(phase=f"vocabulary-{key}", unit="given", function="pipeline.phases.tokens:take_vocabulary",
+                    arguments={"path": settings.path})  # fmt: skip
+    else:
+        total = sum(stage["text_bytes_kept"] for stage in flow.stage_counts()[-1:])
+        fraction = min(1.0, settings.sample_bytes / max(1, total))
+        asked = {"vocab_size": settings.vocab_size}
+        key = key_of(made_by, contents, asked, fraction)
+        task = Task(phase=f"vocabulary-{key}", unit="learned", function="pipeline.phases.tokens:learn_vocabulary",
+                    arguments={"view": flow.view, "settings": asked, "fraction": fraction})  # fmt: skip
+    (commit,) = flow.engine.run([task])
+    return commit.files[_VOCABULARY]
+
+
+def _shards(flow: Flow, encoded: list[Commit], vocabulary: Written, files: dict[str, Written]) -> Learned:
+    recipe = flow.recipe.shards
+    assert recipe is not None
+    tokens = {split: sum(commit.counts["tokens"][split] for commit in encoded) for split in _SPLITS}
+    shards = {split: -(-tokens[split] // recipe.tokens_per_shard) for split in _SPLITS}
+    made_by = source_key(["pipeline.phases.tokens", "tokenizer.shards", *exchange.MODULES])
+    key = key_of(content_key(encoded), recipe.seed, shards, made_by)
+    shuffled = flow.engine.run(
+        [
+            Task(phase=f"shuffle-{key}", unit=commit.unit, function="pipeline.phases.tokens:shuffle",
+                 arguments={"encoded": commit.files["tokens"].name, "seed": recipe.seed, "shards": shards})
+            for commit in encoded
+        ]
+    )  # fmt: skip
+    runs = exchange.level(
+        flow.engine, exchange.run_names(shuffled, "run"), phase=f"shuffle-{key}", suffix="run", keys=_ORDER
+    )
+    loaded = load(flow.engine.files.read(vocabulary.name))
+    tasks, names = [], []
+    for split in _SPLITS:
+        for number in range(shards[split]):
+            metadata = ShardMetadata(
+                tokenizer_sha256=loaded.sha256, vocab_size=loaded.vocab_size, end_of_text_id=loaded.end_of_text_id,
+                phase_key=key, split=split, shard=number, shards=shards[split],
+            )  # fmt: skip
+            partition = number + (shards["train"] if split == "validation" else 0)
+            tasks.append(
+                Task(phase=f"shards-{key}", unit=f"{split}-{number:05d}", function="pipeline.phases.tokens:assemble",
+                     arguments={"runs": runs, "partition": partition, "metadata": asdict(metadata)})
+            )  # fmt: skip
+            names.append(f"shards/{split}-{number:05d}.parquet")
+    commits = flow.engine.run(tasks)
+    made = {name: commit.files["shard"] for name, commit in zip(names, commits, strict=True)}
+    summary = {
+        split: {
+            "shards": shards[split],
+            **merged_counts([commit for commit in commits if commit.unit.startswith(split)]),
+        }
+        for split in _SPLITS
+    }
+    return Learned(files=files | made, tokens=sum(tokens.values()), summary=summary)

@@ -1,4 +1,4 @@
-"""One split of a WARC or ARC file: the chain of its records from the first boundary in the split to the first behind it.
+"""One split of a WARC or ARC file: the chain of records from the first boundary in it to the first one behind it.
 
 The result is defined as that of one sequential reader. A reader that starts in the middle of a file looks for a
 boundary, and a stored deflate block or a page can show it a decoy; so every split reports where its chain began and
@@ -67,7 +67,15 @@ class Chain:
 
 
 def read_gzip(
-    source: pa.NativeFile, dialect: Dialect, chain: Chain, *, start: int, stop: int, size: int, known: bool, limits: Limits
+    source: pa.NativeFile,
+    dialect: Dialect,
+    chain: Chain,
+    *,
+    start: int,
+    stop: int,
+    size: int,
+    known: bool,
+    limits: Limits,
 ) -> Iterator[Placed]:
     """Records of the members that begin in [start, stop) of a gzip archive. `known`: a member does begin at `start`."""
     position = start if known else find_member(source, start, stop, dialect.prefixes)
@@ -136,13 +144,19 @@ def _damage(
 
 
 def _anything_but_zeros(source: pa.NativeFile, start: int, size: int) -> bool:
-    return any(
-        source.read_at(_READ_BYTES, position).strip(b"\0") for position in range(start, size, _READ_BYTES)
-    )
+    return any(source.read_at(_READ_BYTES, position).strip(b"\0") for position in range(start, size, _READ_BYTES))
 
 
 def read_plain(
-    source: pa.NativeFile, dialect: Dialect, chain: Chain, *, start: int, stop: int, size: int, known: bool, limits: Limits
+    source: pa.NativeFile,
+    dialect: Dialect,
+    chain: Chain,
+    *,
+    start: int,
+    stop: int,
+    size: int,
+    known: bool,
+    limits: Limits,
 ) -> Iterator[Placed]:
     """Records that begin in [start, stop) of an archive without compression."""
     position = start if known else _find_plain(source, dialect, start, stop)
@@ -187,7 +201,7 @@ def _close_gap(chain: Chain, *, begin: int, end: int) -> int:
 
 
 def _plain_damage(frame: Frame, *, cut: bool) -> Frame:
-    """Without a member's end, a record that runs to the end of the file is truncated; with a record behind it, it lied."""
+    """Without a member's end: a record that runs to the file's end is truncated, one before another record lied."""
     short = frame.measured is not None and frame.limit is not None and frame.measured < frame.limit
     reason = "truncated" if cut and (short or frame.reason == "truncated") else frame.reason
     if reason == "truncated" and not cut:

@@ -65,7 +65,9 @@ def _arc_body_length(header: bytes) -> int | None:
 
 
 WARC = Dialect("warc", (b"WARC/", b"warc/"), (b"WARC/", b"warc/"), _warc_header_length, _warc_body_length)
-ARC = Dialect("arc", (b"filedesc:",), (b"filedesc:", b"http:", b"https:", b"dns:", b"ftp:"), _arc_header_length, _arc_body_length)
+ARC = Dialect(
+    "arc", (b"filedesc:",), (b"filedesc:", b"http:", b"https:", b"dns:", b"ftp:"), _arc_header_length, _arc_body_length
+)
 DIALECTS = {"warc": WARC, "arc": ARC}
 
 

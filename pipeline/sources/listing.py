@@ -149,7 +149,7 @@ def _describe(name: str, path: str, cache: dict[str, Any]) -> Source:
 
 
 def _kind(source: pa.NativeFile, name: str) -> str:
-    """The kind by content; the name decides only for tar files, whose magic a compressor hides, and for empty archives."""
+    """The kind by content; the name decides for tar files, whose magic a compressor hides, and for empty archives."""
     head = source.read_at(4096, 0)
     inside = head
     if head.startswith(b"\x1f\x8b"):
@@ -160,20 +160,22 @@ def _kind(source: pa.NativeFile, name: str) -> str:
     suffix = ".gz" if head.startswith(b"\x1f\x8b") else ""
     lower = name.lower()
     for dialect in DIALECTS.values():
-        if inside.startswith(dialect.marks) or (lower.endswith(f".{dialect.name}{suffix}") and inside.startswith(dialect.prefixes)):
+        if inside.startswith(dialect.marks) or (
+            lower.endswith(f".{dialect.name}{suffix}") and inside.startswith(dialect.prefixes)
+        ):
             return dialect.name + suffix
     if lower.endswith(_TAR_SUFFIXES) or inside[257:262] == b"ustar":
         return "tar"
     if suffix:
         # A damaged or empty first member still stands in a file whose name says what the rest is.
-        for dialect in DIALECTS:
-            if lower.endswith(f".{dialect}.gz") or (dialect == "warc" and lower.endswith((".wet.gz", ".wat.gz"))):
-                return f"{dialect}.gz"
+        for known in DIALECTS:
+            if lower.endswith(f".{known}.gz") or (known == "warc" and lower.endswith((".wet.gz", ".wat.gz"))):
+                return f"{known}.gz"
     return "file"
 
 
 def cut(sources: Sequence[Source], *, split_bytes: int) -> list[Split]:
-    """Splits of all sources in the order of (source, start). A file that cannot be entered in its middle is one split."""
+    """Splits of all sources in the order of (source, start). A file that cannot be entered midway is one split."""
     splits: list[Split] = []
     for source in sources:
         step = split_bytes if source.kind in SPLITTABLE else max(1, source.size_bytes)

@@ -34,7 +34,7 @@ class Member:
 
 
 def _header_length(head: bytes) -> int | None:
-    """Bytes of the gzip header at the front of `head`; None if `head` is too short to tell. MemberError if it is none."""
+    """Bytes of the gzip header at the front of `head`; None if that is too short to tell. MemberError if it is none."""
     if len(head) < 10:
         return None
     if not head.startswith(MAGIC) or head[3] & 0xE0:
@@ -120,7 +120,7 @@ def find_member(source: pa.NativeFile, start: int, stop: int, prefixes: tuple[by
     position = start
     while position < stop:
         window = source.read_at(CHUNK_BYTES + len(MAGIC) - 1, position)
-        found = window.find(MAGIC)
+        found: int = window.find(MAGIC)
         while 0 <= found < CHUNK_BYTES and position + found < stop:
             if begins_with(source, position + found, prefixes):
                 return position + found

@@ -10,7 +10,7 @@ from pipeline.sources.single import read_file, read_tar
 
 
 def read_split(split: Split, chain: Chain, limits: Limits) -> Iterator[Found]:
-    """Everything that begins in the split, in the order of the file. `chain` is filled on the way and complete at the end."""
+    """Everything that begins in the split, in the order of the file; `chain` is complete when it is through."""
     size = split.source.size_bytes
     with open_source(split.source.path) as source:
         found = source.size()

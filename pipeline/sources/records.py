@@ -107,7 +107,7 @@ def _warc(placed: Placed, header: bytes, limits: Limits) -> Found:
         return _bad(placed, "bad_header", f"WARC header: {error}", url=_declared_url(header, WARC))
     url = clean_url(record.headers.get("WARC-Target-URI"))
     if not record.record_type & _DOCUMENTS:
-        return Skip(record_type=record.headers.get("WARC-Type", "unknown").strip().lower()[:40] or "unknown")
+        return Skip(record_type=(record.headers.get("WARC-Type") or "unknown").strip().lower()[:40] or "unknown")
     date = record.headers.get("WARC-Date")
     declared = record.headers.get("Content-Type") or ""
     if record.record_type != WarcRecordType.response or not declared.lower().startswith("application/http"):
@@ -157,8 +157,12 @@ def _response(placed: Placed, block: bytes, *, url: str | None, date: str | None
     if status != 200:
         return _bad(placed, "http_status", f"HTTP status {status}", url=url, measured=status, threshold=200)
     try:
-        decoded = decode_body(body, transfer=headers.get("transfer-encoding", ""),
-                              encoding=headers.get("content-encoding", ""), max_bytes=limits.max_record_bytes)  # fmt: skip
+        decoded = decode_body(
+            body,
+            transfer=headers.get("transfer-encoding", ""),
+            encoding=headers.get("content-encoding", ""),
+            max_bytes=limits.max_record_bytes,
+        )
     except BodyError as error:
         return _bad(placed, error.reason, str(error), url=url)
     return _document(placed, url=url, date=date, declared=headers.get("content-type", ""), content=decoded.content)

@@ -5,10 +5,48 @@ from pathlib import Path
 
 from warcs import http, member, record
 
-_SUBJECTS = "the miller|a young engineer|our neighbour|the old captain|my sister|the committee|a travelling merchant|the gardener".split("|")
-_VERBS = "measured|carried|described|repaired|remembered|painted|counted|defended|borrowed|explained".split("|")
-_OBJECTS = "the northern bridge|a box of letters|every window of the house|the harvest of that year|an unfinished map|the committee's report|a small wooden boat|the long winter".split("|")
-_TAILS = "before the rain came|with great patience|because nobody else would|after the meeting had ended|for reasons of their own|while the others were asleep|and that was the end of it|as it had been agreed".split("|")
+_SUBJECTS = [
+    "the miller",
+    "a young engineer",
+    "our neighbour",
+    "the old captain",
+    "my sister",
+    "the committee",
+    "a travelling merchant",
+    "the gardener",
+]
+_VERBS = [
+    "measured",
+    "carried",
+    "described",
+    "repaired",
+    "remembered",
+    "painted",
+    "counted",
+    "defended",
+    "borrowed",
+    "explained",
+]
+_OBJECTS = [
+    "the northern bridge",
+    "a box of letters",
+    "every window of the house",
+    "the harvest of that year",
+    "an unfinished map",
+    "the committee's report",
+    "a small wooden boat",
+    "the long winter",
+]
+_TAILS = [
+    "before the rain came",
+    "with great patience",
+    "because nobody else would",
+    "after the meeting had ended",
+    "for reasons of their own",
+    "while the others were asleep",
+    "and that was the end of it",
+    "as it had been agreed",
+]
 
 
 def prose(seed: int, sentences: int = 24) -> list[str]:

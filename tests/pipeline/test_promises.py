@@ -38,7 +38,9 @@ def again(crawl, folder, *, inputs=(), split_bytes=1 << 20, **options):
     """The same recipe somewhere else, from nothing."""
     recipe = write_recipe(folder, crawl, split_bytes=split_bytes)
     chosen = {"runner": "inline", **options}
-    return run(load_recipe(recipe, inputs=inputs), Options(out=str(folder / "out"), work=str(folder / "work"), **chosen))
+    return run(
+        load_recipe(recipe, inputs=inputs), Options(out=str(folder / "out"), work=str(folder / "work"), **chosen)
+    )
 
 
 def reasons(manifest) -> dict[str, int]:
@@ -52,7 +54,16 @@ def reasons(manifest) -> dict[str, int]:
 def test_every_fault_is_booked_with_its_reason(finished):
     _, _, manifest = finished
     found = reasons(manifest)
-    for reason in ("bad_compression", "bad_length", "http_status", "empty", "not_pdf", "language", "exact_dup", "near_dup"):
+    for reason in (
+        "bad_compression",
+        "bad_length",
+        "http_status",
+        "empty",
+        "not_pdf",
+        "language",
+        "exact_dup",
+        "near_dup",
+    ):
         assert found.get(reason) == 1, (reason, found)
     assert found.get("bad_encoding") == 1
     counts = manifest["counts"]
@@ -119,7 +130,7 @@ def test_reversed_input_gives_the_same_bytes(finished, crawl, tmp_path):
 
 
 def test_the_split_size_changes_which_file_a_document_is_in_but_not_which_are_kept(finished, crawl, tmp_path):
-    folder, _, manifest = finished
+    _, _, manifest = finished
     other = again(crawl, tmp_path, split_bytes=2048)
     assert len(other["splits"]) > len(manifest["splits"])
     assert other["counts"]["stages"] == manifest["counts"]["stages"]
@@ -130,9 +141,21 @@ def test_the_split_size_changes_which_file_a_document_is_in_but_not_which_are_ke
 
 
 def _start(recipe: Path, folder: Path, *options: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "pipeline.cli", "run", str(recipe), "--out", str(folder / "out"), "--work", str(folder / "work")]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli",
+        "run",
+        str(recipe),
+        "--out",
+        str(folder / "out"),
+        "--work",
+        str(folder / "work"),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([*command, *options], env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [*command, *options], env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 @pytest.mark.parametrize("commits", [2, 9, 25])

@@ -70,7 +70,9 @@ def test_overrides_reach_stages_by_type_and_by_number(tmp_path):
     assert load(tmp_path, GOOD, overrides=["shards.seed=3"]).shards.seed == 3
 
 
-@pytest.mark.parametrize("override", ["min_score", "stages.quality.min_score=1", "name.x=1", "stages.language.min_scor=1"])
+@pytest.mark.parametrize(
+    "override", ["min_score", "stages.quality.min_score=1", "name.x=1", "stages.language.min_scor=1"]
+)
 def test_a_wrong_override_is_refused(tmp_path, override):
     with pytest.raises(RecipeError):
         load(tmp_path, GOOD, overrides=[override])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from warcs import http, member, pages, record, source_of, stored_member, whole
 
-from pipeline.phases.extract import broken_links
 from pipeline.parts import Commit
+from pipeline.phases.extract import broken_links
 from pipeline.sources.archive import Chain, Limits
 from pipeline.sources.listing import Source, cut
 from pipeline.sources.reader import read_split
@@ -142,9 +142,7 @@ def test_line_feeds_alone_end_headers_too(tmp_path):
     found, _ = read(source_of(data, tmp_path, "warc"))
     # The bodies hold no line ends, only the HTTP header shrank: its lengths are wrong by what was taken out.
     assert {reason for reason, _ in bad(found)} <= {"bad_length", "truncated"}
-    honest = [
-        record(http(b"x", headers="A: b\n").replace(b"\r\n", b"\n"), url=f"http://a.test/{n}") for n in range(3)
-    ]
+    honest = [record(http(b"x", headers="A: b\n").replace(b"\r\n", b"\n"), url=f"http://a.test/{n}") for n in range(3)]
     found, _ = read(source_of(b"".join(honest), tmp_path, "warc", name="z.warc"))
     assert urls(found) == all_urls(3)
 
@@ -163,7 +161,9 @@ def test_a_large_record_is_booked_and_skipped(tmp_path):
     source = source_of(b"".join(map(member, [pages(1)[0], large, pages(2)[1]])), tmp_path, "warc.gz")
     found, _ = read(source, Limits(max_record_bytes=1000))
     assert urls(found) == all_urls(2)
-    assert [(item.reason, item.url) for item in found if isinstance(item, Bad)] == [("too_large", "http://a.test/large")]
+    assert [(item.reason, item.url) for item in found if isinstance(item, Bad)] == [
+        ("too_large", "http://a.test/large")
+    ]
 
 
 def test_endless_header_is_refused(tmp_path):
@@ -252,7 +252,9 @@ def test_every_split_size_gives_what_one_sequential_reader_gives(tmp_path, name)
 
 def test_every_split_size_of_a_plain_file(tmp_path):
     records = pages(40)
-    records[9] = record(http(b"\r\n\r\nWARC/1.0\r\nWARC-Type: response\r\nContent-Length: 3\r\n\r\nabc"), url="http://a.test/9")
+    records[9] = record(
+        http(b"\r\n\r\nWARC/1.0\r\nWARC-Type: response\r\nContent-Length: 3\r\n\r\nabc"), url="http://a.test/9"
+    )
     records[20] = record(http(b"short"), url="http://a.test/20", length="900")
     data = b"".join(records)
     source = source_of(data, tmp_path, "warc")
@@ -285,7 +287,9 @@ SHARED = Path(__file__).parents[3] / ".." / "shared" / "data" / "crawl"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared crawl beside the repository")
-@pytest.mark.parametrize("name", ["native/pywb-iana.warc.gz", "native/ia-blackbook-2008.warc.gz", "native/wget-urls.warc"])
+@pytest.mark.parametrize(
+    "name", ["native/pywb-iana.warc.gz", "native/ia-blackbook-2008.warc.gz", "native/wget-urls.warc"]
+)
 def test_as_many_documents_as_another_library_finds(name):
     from warcio.archiveiterator import ArchiveIterator
 

@@ -40,7 +40,9 @@ def stored_member(data: bytes) -> bytes:
 def source_of(data: bytes, folder, kind: str, *, name: str | None = None) -> Source:
     path = folder / (name or f"x.{kind}")
     path.write_bytes(data)
-    return Source(name=path.name, path=str(path), size_bytes=len(data), fingerprint=f"{zlib.crc32(data):08x}", kind=kind)
+    return Source(
+        name=path.name, path=str(path), size_bytes=len(data), fingerprint=f"{zlib.crc32(data):08x}", kind=kind
+    )
 
 
 def whole(source: Source) -> Split:

@@ -1,0 +1,122 @@
+"""Exact deduplication: of documents with the same text one survives, whatever the order, the splits or the workers.
+
+    exact_dedup.keys    a part a split: 128-bit keys of texts, and the order of survivors
+    exact_dedup.groups  the exchange by key (groups.py)
+    exact_dedup         the ledger, a part a split
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import exchange
+from pipeline.dedup.groups import FOLLOWERS, Grouping, group
+from pipeline.dedup.rejections import Rejections, write_ledger
+from pipeline.dedup.survivors import id_text, ordering, ordering_columns, row_of, split_of
+from pipeline.engine import Engine, content_key, key_of
+from pipeline.exchange import read_partition
+from pipeline.keys import library_versions, source_key
+from pipeline.parts import Output, Task
+from pipeline.view import View, read_documents
+from stages.exact_dedup import ExactDedupSettings
+from stages.normalise import text_keys
+
+#: Libraries whose versions enter the keys of all deduplication.
+LIBRARIES: Final = ("numba", "numpy", "pyarrow", "xxhash")
+MODULES: Final = (
+    *exchange.MODULES, "pipeline.dedup.exact", "pipeline.dedup.groups", "pipeline.dedup.rejections",
+    "pipeline.dedup.survivors", "stages.exact_dedup", "stages.normalise", "stages.schema",
+)  # fmt: skip
+
+
+def text_key_part(output: Output, *, view: View, unit: str, normalised: bool) -> dict[str, Any]:
+    """Task: `keys`: row, key and order of each living document that has a text."""
+    documents = read_documents(output.files, view, unit, ordering_columns(view))
+    keys, has = text_keys(documents["text"], normalised=normalised)
+    columns = {"row": documents["row"].to_numpy(), "key0": keys[:, 0], "key1": keys[:, 1], **ordering(documents)}
+    output.table("keys", pa.table({name: values[has] for name, values in columns.items()}))
+    return {"documents": documents.num_rows, "keyed": int(has.sum())}
+
+
+def followers_of(output: Output, runs: Sequence[str], split: int, grouping: Grouping) -> pa.Table:
+    """FOLLOWERS of one split, ascending by row."""
+    rows = read_partition(output.files, runs, split // grouping.size, schema=FOLLOWERS)
+    docs = rows["doc"].to_numpy()
+    mine = np.flatnonzero(split_of(docs) == split)
+    return rows.take(pa.array(mine[np.argsort(docs[mine])]))
+
+
+def exact_ledger(
+    output: Output, *, view: View, unit: str, label: str, followers: Sequence[str], split: int, grouping: Grouping
+) -> dict[str, Any]:
+    """Task: `ledger`: every follower, with the leader of its group as partner."""
+    rows = followers_of(output, followers, split, grouping)
+    return write_ledger(
+        output,
+        view,
+        unit,
+        Rejections(
+            label=label,
+            reason="exact_dup",
+            rows=row_of(rows["doc"].to_numpy()),
+            measured=np.ones(rows.num_rows),
+            threshold=1.0,
+            partner=id_text(rows["id0"].to_numpy(), rows["id1"].to_numpy()),
+        ),
+    )
+
+
+def exact_dedup(
+    engine: Engine,
+    view: View,
+    settings: ExactDedupSettings,
+    *,
+    upstream: str,
+    label: str = "exact_dedup",
+    partition_bytes: int = exchange.PARTITION_BYTES,
+) -> str:
+    """The phase whose parts are the ledger of exact deduplication, one for each split of the view.
+
+    `upstream` is the content key of what the view holds; `label` the stage's name in the ledger. `partition_bytes`
+    bounds what a reduce task reads at once; it changes the parts on the way, never the result.
+    """
+    code = [source_key(MODULES), library_versions(LIBRARIES)]
+    read = [view.base.phase, [layer.phase for layer in view.layers], list(view.ledgers)]
+    key = key_of("keys", settings.compare, code, read)
+    normalised = settings.compare == "normal_form"
+    keyed = engine.run(
+        [
+            Task(
+                phase=f"exact_dedup.keys-{key}",
+                unit=unit,
+                function="pipeline.dedup.exact:text_key_part",
+                arguments={"view": view, "unit": unit, "normalised": normalised},
+            )
+            for unit in view.units
+        ]
+    )
+    grouping = Grouping(splits=len(view.units))
+    key = key_of(settings.model_dump(mode="json"), code, read, upstream, content_key(keyed), partition_bytes)
+    grouped = group(engine, keyed, name="exact_dedup", key=key, grouping=grouping, partition_bytes=partition_bytes)
+    phase = f"exact_dedup-{key_of(key, label)}"
+    engine.run(
+        [
+            Task(
+                phase=phase,
+                unit=unit,
+                function="pipeline.dedup.exact:exact_ledger",
+                arguments={
+                    "view": view,
+                    "unit": unit,
+                    "label": label,
+                    "followers": grouped.followers,
+                    "split": split,
+                    "grouping": grouping,
+                },
+            )
+            for split, unit in enumerate(view.units)
+        ]
+    )
+    return phase

@@ -1,0 +1,181 @@
+"""The exchange that brings documents with equal keys together: the best of each group, and those that follow it.
+
+    keys of each split (a part a split)  ->  runs by key  ->  groups: the first in survivor order leads, others follow
+
+Per document 48 bytes travel: a 128-bit key and what decides who survives.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import exchange
+from pipeline.dedup.survivors import ORDER, doc_numbers, split_of
+from pipeline.engine import Engine
+from pipeline.exchange import by_hash, partitions_for, read_partition, run_names, write_run
+from pipeline.parts import Commit, Output, Task
+
+KEYED: Final = pa.schema([pa.field(name, pa.uint64()) for name in ("key0", "key1", *ORDER)])
+_ROW_BYTES: Final = 48
+#: A document that is not the best of its group, and the one that is.
+FOLLOWERS: Final = pa.schema([pa.field(name, pa.uint64()) for name in ("doc", "leader", "id0", "id1")])
+#: Splits that one map task takes: 64 MB of compressed input each, so a task reads a few GB at most.
+_MAX_SPLITS_PER_TASK: Final = 16
+#: Below this many tasks each takes one split, so that a small run uses all workers.
+_TASKS_WANTED: Final = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouping:
+    """How the splits of a run are shared out: group g holds splits g*size … g*size + size - 1. A function of their number."""
+
+    splits: int
+
+    @property
+    def size(self) -> int:
+        return min(_MAX_SPLITS_PER_TASK, max(1, -(-self.splits // _TASKS_WANTED)))
+
+    @property
+    def groups(self) -> int:
+        return -(-self.splits // self.size)
+
+    def members(self, group: int) -> range:
+        return range(group * self.size, min(self.splits, (group + 1) * self.size))
+
+    def of(self, docs: np.ndarray) -> np.ndarray:
+        """int64[n]: the group of each document number."""
+        return split_of(docs) // self.size
+
+
+def keyed_runs(
+    output: Output, *, parts: Sequence[tuple[int, str]], partitions: int, suffix: str = "keys"
+) -> dict[str, Any]:
+    """Task: the `keys` tables of some splits, given as (split number, file), as one run by key."""
+    tables = []
+    for split, name in parts:
+        table = output.files.read_table(name, ["row", *(column for column in KEYED.names if column != "doc")])
+        numbers = pa.array(doc_numbers(split, table["row"].to_numpy()))
+        tables.append(table.append_column("doc", numbers).select(KEYED.names))
+    rows = pa.concat_tables([KEYED.empty_table(), *tables]).cast(KEYED)
+    write_run(output, suffix, rows, partition=by_hash(rows["key0"].to_numpy(), partitions), keys=KEYED.names)
+    return {"rows": rows.num_rows}
+
+
+def leaders_and_followers(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """(leaders with their ORDER columns, FOLLOWERS), given the KEYED rows of whole groups."""
+    columns = {name: rows[name].to_numpy() for name in KEYED.names}
+    order = np.lexsort([columns[name] for name in reversed(KEYED.names)])
+    columns = {name: values[order] for name, values in columns.items()}
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (columns["key0"][1:] != columns["key0"][:-1]) | (columns["key1"][1:] != columns["key1"][:-1])
+    leader = np.flatnonzero(first)[np.cumsum(first) - 1]
+    followers = pa.table(
+        [columns["doc"][~first], *(columns[name][leader][~first] for name in ("doc", "id0", "id1"))], schema=FOLLOWERS
+    )
+    return pa.table({name: columns[name][first] for name in ORDER}), followers
+
+
+def group_reduce(
+    output: Output, *, runs: Sequence[str], partition: int, grouping: Grouping, splitters: str | None, order_partitions: int
+) -> dict[str, Any]:
+    """Task: `followers` by the group of the follower's split, `links` (the same rows) by the leader's, and `order`:
+    the leaders by their place, cut at the splitters. The counts say how many leaders each range of places holds."""
+    leaders, followers = leaders_and_followers(read_partition(output.files, runs, partition, schema=KEYED))
+    write_run(output, "followers", followers, partition=grouping.of(followers["doc"].to_numpy()), keys=["doc"])
+    write_run(
+        output, "links", followers, partition=grouping.of(followers["leader"].to_numpy()), keys=["leader", "doc"]
+    )
+    ranges = _ranges(output, leaders, splitters)
+    write_run(output, "order", leaders, partition=ranges, keys=ORDER)
+    held = np.bincount(ranges, minlength=order_partitions).tolist()
+    return {
+        "leaders": leaders.num_rows,
+        "followers": followers.num_rows,
+        "places": {f"{place:05d}": number for place, number in enumerate(held)},
+    }
+
+
+def _ranges(output: Output, leaders: pa.Table, splitters: str | None) -> np.ndarray:
+    """int64[n]: how many splitters, given as (place, id0) pairs, are not above each leader."""
+    if splitters is None:
+        return np.zeros(leaders.num_rows, dtype=np.int64)
+    cuts = output.files.read_table(splitters)
+    found = np.zeros(leaders.num_rows, dtype=np.int64)
+    place, id0 = leaders["place"].to_numpy(), leaders["id0"].to_numpy()
+    for cut_place, cut_id in zip(cuts["place"].to_numpy(), cuts["id0"].to_numpy(), strict=True):
+        found += (place > cut_place) | ((place == cut_place) & (id0 >= cut_id))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouped:
+    """What the exchange left: runs by name, and the number of leaders in each range of places."""
+
+    followers: list[str]
+    links: list[str]
+    order: list[str]
+    places: list[int]
+
+
+def group(
+    engine: Engine,
+    keyed: Sequence[Commit],
+    *,
+    name: str,
+    key: str,
+    grouping: Grouping,
+    splitters: str | None = None,
+    order_partitions: int = 1,
+    partition_bytes: int = exchange.PARTITION_BYTES,
+) -> Grouped:
+    """Bring the documents of all splits together by key. `keyed` holds a `keys` table (KEYED but `doc`, and `row`) a split."""
+    documents = sum(commit.files["keys"].rows or 0 for commit in keyed)
+    partitions = partitions_for(documents * _ROW_BYTES, partition_bytes)
+    phase = f"{name}.runs-{key}"
+    mapped = engine.run(
+        [
+            Task(
+                phase=phase,
+                unit=f"g{number:05d}",
+                function="pipeline.dedup.groups:keyed_runs",
+                arguments={
+                    "parts": [(split, keyed[split].files["keys"].name) for split in grouping.members(number)],
+                    "partitions": partitions,
+                },
+            )
+            for number in range(grouping.groups)
+        ]
+    )
+    runs = exchange.level(engine, run_names(mapped, "keys"), phase=phase, suffix="keys", keys=KEYED.names)
+    reduced = engine.run(
+        [
+            Task(
+                phase=f"{name}.groups-{key}",
+                unit=f"p{partition:05d}",
+                function="pipeline.dedup.groups:group_reduce",
+                arguments={
+                    "runs": runs,
+                    "partition": partition,
+                    "grouping": grouping,
+                    "splitters": splitters,
+                    "order_partitions": order_partitions,
+                },
+            )
+            for partition in range(partitions)
+        ]
+    )
+    leveled = {
+        suffix: exchange.level(
+            engine, run_names(reduced, suffix), phase=f"{name}.groups-{key}", suffix=suffix, keys=keys
+        )
+        for suffix, keys in (("followers", ["doc"]), ("links", ["leader", "doc"]), ("order", list(ORDER)))
+    }
+    return Grouped(
+        **leveled,
+        places=[
+            sum(commit.counts["places"][f"{place:05d}"] for commit in reduced) for place in range(order_partitions)
+        ],
+    )

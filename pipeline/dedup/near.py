@@ -1,0 +1,423 @@
+"""Near deduplication: walk the documents in survivor order; one is removed if and only if it is verified similar to one
+already kept. Bands propose the pairs, shingle sets decide.
+
+    sketch -> runs -> groups -> numbers -> bands          every document, once
+           -> [ buckets -> attach -> verify -> decide ]   rounds: one, unless a bucket is crowded
+           -> told -> ledger
+
+Every arrow is an exchange through files; the driver sees names and counts. After `bands`, only documents that share a
+bucket with another are looked at. A round's pairs are those that buckets.py proposes; decide.py says why the result is
+that of the definition. Memory of a task: a partition (`partition_bytes`), one split's texts or sets, or a merge.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import exchange
+from pipeline.dedup import exact
+from pipeline.dedup.buckets import again_part
+from pipeline.dedup.exact import followers_of
+from pipeline.dedup.groups import FOLLOWERS, Grouped, Grouping, group
+from pipeline.dedup.rejections import Rejections, write_ledger
+from pipeline.dedup.sketches import NUMBERED, split_in
+from pipeline.dedup.survivors import ORDER, id_text, row_of, split_of
+from pipeline.dedup.verify import EDGES, STEPS
+from pipeline.engine import Engine, content_key, key_of
+from pipeline.exchange import level, partitions_for, read_partition, run_names, write_run
+from pipeline.keys import library_versions, source_key
+from pipeline.parts import Commit, Output, Task
+from pipeline.view import View
+from stages.near_dedup import NearDedupSettings
+
+_OWN: Final = ("stages.minhash", "stages.near_dedup", "stages.shingles", "stages.normalise", "stages.schema")
+_MODULES: Final = (
+    *exact.MODULES, *_OWN, "pipeline.dedup.buckets", "pipeline.dedup.decide", "pipeline.dedup.near",
+    "pipeline.dedup.sketches", "pipeline.dedup.verify",
+)  # fmt: skip
+_SKETCH_MODULES: Final = (*exchange.MODULES, *_OWN, "pipeline.dedup.sketches", "pipeline.dedup.survivors")
+#: What a document may cost where it meets others, in bytes, for choosing the number of partitions: its order, its edges
+#: (eight of 40 bytes: more than web text has after exact deduplication), a band, and a pair's similarity.
+_ORDER_BYTES: Final = 32
+_DECIDE_BYTES: Final = 320
+_BAND_BYTES: Final = 16
+_PAIR_BYTES: Final = 40
+_TOLD: Final = pa.schema([pa.field(name, pa.uint64()) for name in ("doc", "similarity", "id0", "id1")])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Near:
+    """What the driver's steps share."""
+
+    engine: Engine
+    view: View
+    settings: NearDedupSettings
+    grouping: Grouping
+    key: str
+    partition_bytes: int
+
+    def run(self, name: str, function: str, arguments: Sequence[tuple[str, dict[str, Any]]]) -> list[Commit]:
+        """One phase of (unit, arguments) tasks; its folder is near_dedup.NAME-key."""
+        tasks = [
+            Task(phase=self.phase(name), unit=unit, function=f"pipeline.dedup.{function}", arguments=given)
+            for unit, given in arguments
+        ]
+        return self.engine.run(tasks)
+
+    def phase(self, name: str) -> str:
+        return f"near_dedup.{name}-{self.key}"
+
+    def runs(self, commits: Sequence[Commit], name: str, suffix: str, keys: Sequence[str]) -> list[str]:
+        return level(self.engine, run_names(commits, suffix), phase=self.phase(name), suffix=suffix, keys=keys)
+
+    def partitions(self, size_bytes: int) -> int:
+        return partitions_for(size_bytes, self.partition_bytes)
+
+    @property
+    def dumped(self) -> dict[str, Any]:
+        return self.settings.model_dump(mode="json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Numbered:
+    """Documents after their numbers are known."""
+
+    grouped: Grouped
+    documents: int
+    ranges: int
+    members: list[str]
+    bands: list[str]
+
+
+def _names(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}{number:05d}" for number in range(count)]
+
+
+def _number(near: _Near, sketched: Sequence[Commit]) -> _Numbered:
+    """Group equal texts, give leaders their numbers, and write their bands."""
+    grouping = near.grouping
+    signed = sum(commit.counts["signed"] for commit in sketched)
+    cuts = near.partitions(signed * _ORDER_BYTES)
+    splitters = None
+    if cuts > 1:
+        samples = [commit.files["sample"].name for commit in sketched]
+        (made,) = near.run("cuts", "sketches:splitters", [("all", {"samples": samples, "ranges": cuts})])
+        splitters = made.files["cuts"].name
+    grouped = group(
+        near.engine, sketched, name="near_dedup", key=near.key, grouping=grouping, splitters=splitters,
+        order_partitions=cuts, partition_bytes=near.partition_bytes,
+    )  # fmt: skip
+    firsts = np.concatenate(([0], np.cumsum(grouped.places))).tolist()
+    numbered = near.run(
+        "numbers",
+        "sketches:number_part",
+        [
+            (unit, {"runs": grouped.order, "partition": number, "first": firsts[number], "grouping": grouping})
+            for number, unit in enumerate(_names("p", cuts))
+        ],
+    )
+    documents = firsts[-1]
+    bands, _ = near.settings.banding()
+    numbers = near.runs(numbered, "numbers", "numbers", ["doc"])
+    banded = near.run(
+        "bands",
+        "sketches:band_part",
+        [
+            (
+                unit,
+                {
+                    "runs": numbers,
+                    "group": number,
+                    "grouping": grouping,
+                    "signatures": [(split, sketched[split].files["signatures"].name) for split in grouping.members(number)],
+                    "settings": near.dumped,
+                    "partitions": near.partitions(documents * bands * _BAND_BYTES),
+                },
+            )
+            for number, unit in enumerate(_names("g", grouping.groups))
+        ],
+    )
+    return _Numbered(
+        grouped=grouped,
+        documents=documents,
+        ranges=near.partitions(documents * _DECIDE_BYTES),
+        members=near.runs(banded, "bands", "members", ["number"]),
+        bands=near.runs(banded, "bands", "bands", ["hash", "number"]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Round:
+    """What a round leaves for the next one."""
+
+    sets: list[list[str]]
+    standing: list[str]
+    removed: list[str]
+    waiting: list[str]
+    #: Rows of crowded buckets that come again: none ends the rounds.
+    left: int
+
+
+def _round(near: _Near, numbered: _Numbered, number: int, bands: list[str], partitions: int, before: _Round | None) -> _Round:
+    """buckets -> attach -> verify -> decide."""
+    place = {"documents": numbered.documents, "ranges": numbered.ranges}
+    shared = {"grouping": near.grouping, **place}
+    name = f"round{number}."
+    bucketed = near.run(
+        name + "buckets",
+        "buckets:bucket_part",
+        [
+            (unit, {"runs": bands, "partition": partition, "number_of_round": number, "crowded": near.settings.crowded, **shared})
+            for partition, unit in enumerate(_names("p", partitions))
+        ],
+    )
+    pairs = sum(commit.counts["pairs"] for commit in bucketed)
+    requests = near.runs(bucketed, name + "buckets", "requests", ["owner", "first"])
+    compared = near.partitions(pairs * _PAIR_BYTES)
+    attached = near.run(
+        name + "attach",
+        "verify:attach_part",
+        [
+            (
+                unit,
+                {
+                    "requests": requests,
+                    "sets": before.sets[split] if before else None,
+                    "members": [numbered.members[0]] if len(numbered.members) == 1 else numbered.members,
+                    "view": near.view,
+                    "unit": unit,
+                    "split": split,
+                    "grouping": near.grouping,
+                    "settings": near.dumped,
+                    "partitions": compared,
+                },
+            )
+            for split, unit in enumerate(near.view.units)
+        ],
+    )
+    verified = near.run(
+        name + "verify",
+        "verify:verify_part",
+        [
+            (unit, {"runs": runs, "partition": partition, "settings": near.dumped, **place})
+            for runs in [near.runs(attached, name + "attach", "attached", ["first", "second"])]
+            for partition, unit in enumerate(_names("p", compared))
+        ],
+    )
+    edges = [*near.runs(verified, name + "verify", "edges", ["first", "second"]), *(before.waiting if before else [])]
+    uncovered = near.runs(bucketed, name + "buckets", "uncovered", ["number"])
+    decided: list[Commit] = []
+    for partition, unit in enumerate(_names("p", numbered.ranges)):
+        given = {"edges": edges, "messages": run_names(decided, "messages"), "uncovered": uncovered, "partition": partition}
+        decided += near.run(name + "decide", "decide:decide_part", [(unit, {**given, **shared})])
+    return _Round(
+        sets=before.sets if before else [run_names([commit], "sets") for commit in attached],
+        standing=near.runs(bucketed, name + "buckets", "standing", ["number", "hash"]),
+        removed=near.runs(decided, name + "decide", "removed", ["second"]),
+        waiting=near.runs(decided, name + "decide", "waiting", ["first", "second"]),
+        left=sum(commit.counts["standing"] for commit in bucketed),
+    )
+
+
+def _next_bands(near: _Near, number: int, last: _Round) -> tuple[list[str], int]:
+    """The bands of round `number`, and their partitions: crowded buckets again, in round 2 parted by rare shingles."""
+    name = f"round{number}."
+    standing = {"standing": last.standing, "removed": last.removed}
+    if number > 2:
+        partitions = near.partitions(last.left * _BAND_BYTES)
+        emitted = near.run(
+            name + "bands",
+            f"buckets:{again_part.__name__}",
+            [
+                (unit, {**standing, "group": place, "partitions": partitions})
+                for place, unit in enumerate(_names("g", near.grouping.groups))
+            ],
+        )
+        return near.runs(emitted, name + "bands", "bands", ["hash", "number"]), partitions
+    sets = [{**standing, "sets": runs, "split": split, "grouping": near.grouping} for split, runs in enumerate(last.sets)]
+    counted = near.run(name + "counts", "buckets:count_part", list(zip(near.view.units, sets, strict=True)))
+    counts = [commit.files["counts"].name for commit in counted]
+    deep = 0
+    while len(counts) > 1:
+        deep += 1
+        groups = [counts[start : start + exchange.FAN_IN] for start in range(0, len(counts), exchange.FAN_IN)]
+        summed = near.run(
+            f"{name}sum{deep}",
+            "buckets:sum_part",
+            [(unit, {"counts": names}) for unit, names in zip(_names("g", len(groups)), groups, strict=True)],
+        )
+        counts = [commit.files["counts"].name for commit in summed]
+    # A quarter of a document's shingles, some hundreds, stand for each of its rows.
+    partitions = near.partitions(last.left * _SHOWN * _BAND_BYTES)
+    emitted = near.run(
+        name + "bands",
+        "buckets:refine_part",
+        [
+            (unit, {**given, "counts": counts[0], "settings": near.dumped, "partitions": partitions})
+            for unit, given in zip(near.view.units, sets, strict=True)
+        ],
+    )
+    return near.runs(emitted, name + "bands", "bands", ["hash", "number"]), partitions
+
+
+#: Shingles that a document of 1,000 words shows of itself at a threshold of 0.75.
+_SHOWN: Final = 250
+
+
+def told_part(
+    output: Output, *, links: Sequence[str], removed: Sequence[str], members: Sequence[str], group: int, grouping: Grouping
+) -> dict[str, Any]:
+    """Task: `told` (by group of the follower's split): what became of the leader of each follower whose leader was
+    removed: its followers are similar to the same document, as much."""
+    rows = read_partition(output.files, links, group, schema=FOLLOWERS)
+    gone = read_partition(output.files, removed, group, schema=EDGES)
+    known = pa.concat_tables(
+        [read_partition(output.files, members, split, schema=NUMBERED) for split in grouping.members(group)]
+    ).sort_by("number")
+    places = np.searchsorted(known["number"].to_numpy(), gone["second"].to_numpy())
+    leaders = known["doc"].to_numpy()[places]
+    order = np.argsort(leaders)
+    leaders, gone = leaders[order], gone.take(pa.array(order))
+    leader = rows["leader"].to_numpy()
+    found = np.searchsorted(leaders, leader)
+    hit = found < len(leaders)
+    hit[hit] = leaders[found[hit]] == leader[hit]
+    chosen = gone.take(pa.array(found[hit]))
+    docs = rows["doc"].to_numpy()[hit]
+    table = pa.table([docs, *(chosen[name] for name in ("similarity", "id0", "id1"))], schema=_TOLD)
+    write_run(output, "told", table, partition=grouping.of(docs), keys=["doc"])
+    return {"followers": table.num_rows}
+
+
+def near_ledger(
+    output: Output,
+    *,
+    view: View,
+    unit: str,
+    label: str,
+    threshold: float,
+    followers: Sequence[str],
+    told: Sequence[str],
+    removed: Sequence[str],
+    members: Sequence[str],
+    split: int,
+    grouping: Grouping,
+) -> dict[str, Any]:
+    """Task: `ledger` of one split: leaders that were removed, and all followers."""
+    group = split // grouping.size
+    gone = read_partition(output.files, removed, group, schema=EDGES)
+    gone = gone.filter(pa.array(split_in(gone["second"].to_numpy()) == split))
+    known = read_partition(output.files, members, split, schema=NUMBERED).sort_by("number")
+    places = np.searchsorted(known["number"].to_numpy(), gone["second"].to_numpy())
+    ids = ("id0", "id1")
+    leaders = pa.table([known["doc"].to_numpy()[places], *(gone[name] for name in ("similarity", *ids))], schema=_TOLD)
+    own = followers_of(output, followers, split, grouping)
+    same = np.full(own.num_rows, STEPS, dtype=np.uint64)
+    kept_leader = pa.table([own["doc"], pa.array(same), *(own[name] for name in ids)], schema=_TOLD)
+    heard = read_partition(output.files, told, group, schema=_TOLD)
+    heard = heard.filter(pa.array(split_of(heard["doc"].to_numpy()) == split))
+    overruled = np.isin(own["doc"].to_numpy(), heard["doc"].to_numpy())
+    rows = pa.concat_tables([leaders, kept_leader.filter(pa.array(~overruled)), heard]).sort_by("doc")
+    return write_ledger(
+        output,
+        view,
+        unit,
+        Rejections(
+            label=label,
+            reason="near_dup",
+            rows=row_of(rows["doc"].to_numpy()),
+            measured=rows["similarity"].to_numpy() / STEPS,
+            threshold=threshold,
+            partner=id_text(rows["id0"].to_numpy(), rows["id1"].to_numpy()),
+        ),
+    )
+
+
+def near_dedup(
+    engine: Engine,
+    view: View,
+    settings: NearDedupSettings,
+    *,
+    upstream: str,
+    label: str = "near_dedup",
+    partition_bytes: int = exchange.PARTITION_BYTES,
+) -> str:
+    """The phase whose parts are the ledger of near deduplication, one for each split of the view.
+
+    `upstream` is the content key of what the view holds; `label` the stage's name in the ledger. `partition_bytes`
+    bounds what a reduce task reads at once; it changes the parts on the way, never the result.
+    """
+    libraries = library_versions(exact.LIBRARIES)
+    read = [view.base.phase, [layer.phase for layer in view.layers], list(view.ledgers)]
+    signing = {"shingle": settings.shingle.model_dump(mode="json"), "permutations": settings.permutations}
+    key = key_of(signing, source_key(_SKETCH_MODULES), libraries, read)
+    sketched = engine.run(
+        [
+            Task(
+                phase=f"near_dedup.sketch-{key}",
+                unit=unit,
+                function="pipeline.dedup.sketches:sketch_part",
+                arguments={"view": view, "unit": unit, "settings": signing},
+            )
+            for unit in view.units
+        ]
+    )
+    code = source_key(_MODULES)
+    key = key_of(settings.model_dump(mode="json"), code, libraries, read, upstream, content_key(sketched), partition_bytes)
+    grouping = Grouping(splits=len(view.units))
+    near = _Near(engine=engine, view=view, settings=settings, grouping=grouping, key=key, partition_bytes=partition_bytes)
+    numbered = _number(near, sketched)
+    bands, _ = settings.banding()
+    partitions = near.partitions(numbered.documents * bands * _BAND_BYTES)
+    number = 1
+    last = _round(near, numbered, number, numbered.bands, partitions, None)
+    removed = list(last.removed)
+    while last.left:
+        number += 1
+        again, partitions = _next_bands(near, number, last)
+        last = _round(near, numbered, number, again, partitions, last)
+        removed += last.removed
+    removed = level(engine, removed, phase=near.phase("removed"), suffix="removed", keys=["second"])
+    return _finish(near, numbered, removed, label)
+
+
+def _finish(near: _Near, numbered: _Numbered, removed: list[str], label: str) -> str:
+    told = near.run(
+        "told",
+        "near:told_part",
+        [
+            (
+                unit,
+                {
+                    "links": numbered.grouped.links,
+                    "removed": removed,
+                    "members": numbered.members,
+                    "group": number,
+                    "grouping": near.grouping,
+                },
+            )
+            for number, unit in enumerate(_names("g", near.grouping.groups))
+        ],
+    )
+    phase = f"near_dedup-{key_of(near.key, label)}"
+    ledger = {
+        "view": near.view,
+        "label": label,
+        "threshold": near.settings.threshold,
+        "followers": numbered.grouped.followers,
+        "told": near.runs(told, "told", "told", ["doc"]),
+        "removed": removed,
+        "members": numbered.members,
+        "grouping": near.grouping,
+    }
+    near.engine.run(
+        [
+            Task(phase=phase, unit=unit, function="pipeline.dedup.near:near_ledger",
+                 arguments={**ledger, "unit": unit, "split": split})
+            for split, unit in enumerate(near.view.units)
+        ]
+    )  # fmt: skip
+    return phase

@@ -1,0 +1,294 @@
+"""Reads what the page shows out of a finished run's folder, in memory that does not grow with the run.
+
+Documents and ledger are streamed a batch at a time, columns that are needed only; texts are read for the few rows that
+are shown. Every draw is keyed by the document's id, so the same run shows the same examples.
+"""
+
+import hashlib
+import heapq
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.report.scores import Judged, judged_columns
+
+SAMPLES = 20
+PAIRS = 10
+QUARANTINE_ROWS = 200
+#: Hosts, reasons by host, languages: the rarest half is forgotten when there are more kinds than this, so counts of
+#: rare kinds are lower bounds on crawls of over 100,000 hosts.
+_MAX_KINDS = 100_000
+BINS = 40
+#: A count whose largest value passes this is drawn on a logarithmic axis.
+_LOG_ABOVE = 200
+_BATCH_ROWS = 65_536
+_EXCERPT_CHARACTERS = 600
+_KEY = b"tamis report"
+#: Columns that are numbers and no scores.
+_NOT_SCORES = frozenset({"offset", "record"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """Counts of one column among kept documents, and of the measured values of those dropped by it."""
+
+    column: str
+    #: BINS + 1 increasing values, in the column's unit.
+    edges: list[float]
+    kept: list[int]
+    dropped: list[int]
+    #: Limits from the recipe, and what each is called there.
+    limits: list[tuple[str, float]]
+    log: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptSample:
+    row: dict[str, Any]
+    excerpt: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A near or exact duplicate and the document that was kept instead (None if that was dropped by a later stage)."""
+
+    dropped: dict[str, Any]
+    kept: KeptSample | None
+
+
+@dataclass
+class Gathered:
+    """What the page shows. Mutable while it is gathered."""
+
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)  # (stage, reason)
+    dropped_hosts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (host, reason)
+    kept_hosts: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
+    media_types: Counter[str] = field(default_factory=Counter)
+    quarantined: list[dict[str, Any]] = field(default_factory=list)
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    kept: list[KeptSample] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
+    histograms: list[Histogram] = field(default_factory=list)
+
+
+def gather(out: Path, manifest: Mapping[str, Any]) -> Gathered:
+    """Everything that the page needs from `kept/` and `ledger/`."""
+    found = Gathered()
+    kept, ledger = _files(out, "kept"), _files(out, "ledger")
+    judged = judged_columns(manifest["recipe"].get("stages", []))
+    pairs = _read_ledger(ledger, found)
+    wanted = {row["partner"] for row in pairs}
+    _read_kept(kept, found)
+    drawn = set(_smallest_ids(kept, SAMPLES))
+    texts = _texts(kept, drawn | wanted)
+    found.kept = [texts[name] for name in sorted(drawn & texts.keys(), key=_draw)]
+    found.pairs = [Pair(dropped=row, kept=texts.get(row["partner"])) for row in pairs]
+    found.histograms = [_histogram(name, kept, ledger, judged.get(name)) for name in _score_columns(kept)]
+    # Those that a rule judged come first, in the order of the recipe.
+    order = {name: place for place, name in enumerate(judged)}
+    found.histograms.sort(key=lambda histogram: order.get(histogram.column, len(order)))
+    return found
+
+
+def _files(out: Path, folder: str) -> list[Path]:
+    return sorted(path for path in (out / folder).glob("*.parquet") if not path.name.startswith("."))
+
+
+def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            present = [name for name in columns if name in file.schema_arrow.names]
+            if present:
+                yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=present)
+
+
+def _draw(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), key=_KEY, digest_size=8).digest()
+
+
+def _read_ledger(files: list[Path], found: Gathered) -> list[dict[str, Any]]:
+    """Counts, the quarantine and drawn rows go to `found`; gives drawn rows of duplicates that name a partner."""
+    drawn: list[tuple[bytes, dict[str, Any]]] = []
+    pairs: list[tuple[bytes, dict[str, Any]]] = []
+    columns = ["id", "source", "offset", "record", "url", "stage", "reason", "outcome", "measured", "threshold"]
+    for batch in _batches(files, [*columns, "partner", "detail", "excerpt"]):
+        _count_pairs(found.reasons, batch["stage"], batch["reason"])
+        _count_pairs(found.dropped_hosts, _hosts(batch["url"]), batch["reason"])
+        is_dropped = pc.equal(batch["outcome"], "dropped")
+        for row in batch.filter(pc.invert(is_dropped)).to_pylist()[: QUARANTINE_ROWS - len(found.quarantined)]:
+            found.quarantined.append(row)
+        drawn = _keep_smallest(drawn, batch.filter(is_dropped), SAMPLES)
+        is_pair = pc.and_(pc.is_valid(batch["partner"]), pc.is_in(batch["reason"], pa.array(["near_dup", "exact_dup"])))
+        pairs = _keep_smallest(pairs, batch.filter(is_pair), PAIRS)
+    found.dropped = [row for _, row in drawn]
+    return [row for _, row in pairs]
+
+
+def _keep_smallest(
+    drawn: list[tuple[bytes, dict[str, Any]]], batch: pa.RecordBatch, count: int
+) -> list[tuple[bytes, dict[str, Any]]]:
+    """The `count` rows whose ids draw lowest, of those drawn before and the batch's."""
+    ranked = heapq.nsmallest(count, ((_draw(name), place) for place, name in enumerate(batch["id"].to_pylist())))
+    rows = batch.take(pa.array([place for _, place in ranked], pa.int64())).to_pylist()
+    new = [(rank, row) for (rank, _), row in zip(ranked, rows, strict=True)]
+    return heapq.nsmallest(count, [*drawn, *new], key=lambda pair: pair[0])
+
+
+def _read_kept(files: list[Path], found: Gathered) -> None:
+    for batch in _batches(files, ["url", "language", "media_type"]):
+        for name, counter in (("language", found.languages), ("media_type", found.media_types)):
+            if name in batch.schema.names:
+                _count(counter, batch[name])
+        _count(found.kept_hosts, _hosts(batch["url"]))
+
+
+def _hosts(urls: pa.Array) -> pa.Array:
+    """The host of each address in small letters; `(no address)` for a null or an address without one."""
+    host = pc.struct_field(
+        pc.extract_regex(urls, r"^[A-Za-z][A-Za-z0-9+.\-]*://(?:[^/?#]*@)?(?P<host>[^/?#:]+)"), "host"
+    )
+    return pc.fill_null(pc.utf8_lower(host), "(no address)")
+
+
+def _count(counter: Counter[str], values: pa.Array) -> None:
+    for item in pc.value_counts(values).to_pylist():
+        counter["(none)" if item["values"] is None else item["values"]] += item["counts"]
+    _forget_rare(counter)
+
+
+def _count_pairs(counter: Counter[tuple[str, str]], first: pa.Array, second: pa.Array) -> None:
+    table = pa.table({"first": first, "second": second}).group_by(["first", "second"]).aggregate([([], "count_all")])
+    for row in table.to_pylist():
+        counter[row["first"], row["second"]] += row["count_all"]
+    _forget_rare(counter)
+
+
+def _forget_rare(counter: Counter[Any]) -> None:
+    if len(counter) > _MAX_KINDS:
+        common = counter.most_common(_MAX_KINDS // 2)
+        counter.clear()
+        counter.update(dict(common))
+
+
+def _smallest_ids(files: list[Path], count: int) -> list[str]:
+    best: list[tuple[bytes, str]] = []
+    for batch in _batches(files, ["id"]):
+        best = heapq.nsmallest(count, [*best, *((_draw(name), name) for name in batch["id"].to_pylist())])
+    return [name for _, name in best]
+
+
+def _texts(files: list[Path], ids: set[str]) -> dict[str, KeptSample]:
+    """The rows with these ids and the beginnings of their texts. Only row groups that hold one are read whole."""
+    found: dict[str, KeptSample] = {}
+    if not ids:
+        return found
+    wanted = pa.array(sorted(ids), pa.string())
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                hit = pc.is_in(file.read_row_group(group, columns=["id"])["id"], value_set=wanted)
+                if not pc.any(hit).as_py():
+                    continue
+                for row in file.read_row_group(group).filter(hit).to_pylist():
+                    text = row.pop("text")
+                    found[row["id"]] = KeptSample(row=row, excerpt=_excerpt(text))
+    return found
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= _EXCERPT_CHARACTERS else text[:_EXCERPT_CHARACTERS] + " …"
+
+
+def _score_columns(files: list[Path]) -> list[str]:
+    if not files:
+        return []
+    schema = pq.read_schema(files[0])
+    numbers = (pa.types.is_floating, pa.types.is_integer)
+    return [one.name for one in schema if one.name not in _NOT_SCORES and any(is_(one.type) for is_ in numbers)]
+
+
+def _histogram(name: str, kept: list[Path], ledger: list[Path], judged: Judged | None) -> Histogram:
+    def dropped() -> Iterator[np.ndarray]:
+        if judged is None:
+            return
+        for batch in _batches(ledger, ["stage", "reason", "detail", "measured"]):
+            yield _numbers(batch.filter(judged.matches(batch))["measured"])
+
+    def survived() -> Iterator[np.ndarray]:
+        for batch in _batches(kept, [name]):
+            yield _numbers(batch[name])
+
+    low, high = math.inf, -math.inf
+    for values in itertools.chain(survived(), dropped()):
+        if len(values):
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    limits = judged.limits if judged else []
+    # A limit that no document comes near (100,000 words) would squeeze all others into one bin.
+    near = [limit for _, limit in limits if low - (high - low) <= limit <= high + (high - low)]
+    low, high = min([low, *near]), max([high, *near])
+    if not math.isfinite(low):
+        low, high = 0.0, 1.0
+    log = low >= 0 and high > _LOG_ABOVE
+    edges = _edges(low, high, log=log)
+    return Histogram(
+        column=name,
+        edges=edges.tolist(),
+        kept=_counts(survived(), edges),
+        dropped=_counts(dropped(), edges),
+        limits=[limit for limit in limits if low <= limit[1] <= high],
+        log=log,
+    )
+
+
+def _edges(low: float, high: float, *, log: bool) -> np.ndarray:
+    if high <= low:
+        high = low + 1
+    if log:
+        edges = np.expm1(np.linspace(math.log1p(low), math.log1p(high), BINS + 1))
+    else:
+        edges = np.linspace(low, high, BINS + 1)
+    edges[0], edges[-1] = low, high  # exact: what lies on them counts
+    return edges
+
+
+def _numbers(values: pa.Array) -> np.ndarray:
+    numbers = pc.cast(values.drop_null(), pa.float64()).to_numpy(zero_copy_only=False)
+    return np.asarray(numbers[np.isfinite(numbers)])
+
+
+def _counts(batches: Iterator[np.ndarray], edges: np.ndarray) -> list[int]:
+    total = np.zeros(len(edges) - 1, dtype=np.int64)
+    for values in batches:
+        total += np.histogram(values, edges)[0]
+    return [int(count) for count in total]
+
+
+def by_host(found: Gathered, rows: int) -> list[tuple[str, int, int, str]]:
+    """(host, kept, not kept, its commonest reason) of the hosts with most documents."""
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    for (host, reason), count in found.dropped_hosts.items():
+        reasons[host][reason] += count
+    total = Counter(found.kept_hosts)
+    for host, counter in reasons.items():
+        total[host] += counter.total()
+    ordered = sorted(total.items(), key=lambda item: (-item[1], item[0]))[:rows]
+    return [
+        (host, found.kept_hosts[host], reasons[host].total(), min(reasons[host].items(), key=_commonest)[0])
+        if reasons[host]
+        else (host, found.kept_hosts[host], 0, "")
+        for host, _ in ordered
+    ]
+
+
+def _commonest(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]

@@ -1,0 +1,69 @@
+"""Settings of near deduplication: of documents with nearly the same text, one is kept.
+
+The result is defined without hashing: walk the documents from best to worst (highest `quality_score` if the table has
+that column, then longest text, then smallest id); a document is removed if and only if it is verified similar to one
+already kept. MinHash bands only propose pairs; similarity is that of the whole shingle sets. The work is an exchange:
+`pipeline/dedup/near.py`.
+"""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from stages.minhash import bands_for
+from stages.stage import Settings, setting
+
+#: A pair at the threshold is proposed at least this surely when bands and rows follow from it; more similar pairs more
+#: surely still. Vain proposals cost time, never a document, since each pair is verified.
+PROPOSAL_RECALL = 0.9
+
+
+class Shingle(Settings):
+    """What a text is cut into before it is compared."""
+
+    unit: Literal["word", "character"] = setting(
+        "word", "`word` takes runs of words of the normal form (characters in scripts without spaces), `character` of characters."
+    )
+    size: int = setting(
+        5, "Words or characters in a shingle. 5 words as in FineWeb and RefinedWeb; shorter ones find more by chance.", ge=1, le=64
+    )
+
+
+class NearDedupSettings(Settings):
+    """How similar is too similar, and how surely similar pairs are found."""
+
+    threshold: float = setting(
+        0.75, "A document is removed at this similarity to a kept one, or more. 0.75 is FineWeb's nominal value.", gt=0, le=1
+    )
+    similarity: Literal["jaccard", "containment"] = setting(
+        "jaccard",
+        "`jaccard`: shared shingles over all shingles of both; `containment`: shared shingles over those of the document to be removed.",
+    )
+    shingle: Shingle = setting(Shingle(), "What a text is cut into.")
+    permutations: int = setting(128, "Values in a MinHash signature, 4 bytes each: more cost time, and find pairs more surely.", ge=8, le=1024)
+    bands: int | None = setting(
+        None, "Bands of the signature; agreeing in one proposes a pair. Null follows from `threshold`; FineWeb takes 14, with 8 rows.", ge=1
+    )
+    rows: int | None = setting(None, "Values in a band. Null follows from `threshold`. Give both or neither.", ge=1)
+    crowded: int = setting(
+        64,
+        "Documents in one bucket from which on its pairs are no longer all proposed at once (see pipeline/dedup/near.py). "
+        "Changes the work, never which documents are duplicates of a kept one.",
+        ge=2,
+    )
+
+    @model_validator(mode="after")
+    def _bands_fit(self) -> Self:
+        if (self.bands is None) != (self.rows is None):
+            raise ValueError("give both `bands` and `rows`, or neither")
+        if self.bands is not None and self.rows is not None and self.bands * self.rows > self.permutations:
+            raise ValueError(
+                f"{self.bands} bands of {self.rows} rows need {self.bands * self.rows} permutations, there are {self.permutations}"
+            )
+        return self
+
+    def banding(self) -> tuple[int, int]:
+        """(bands, rows), given or derived from the threshold."""
+        if self.bands is not None and self.rows is not None:
+            return self.bands, self.rows
+        return bands_for(self.threshold, permutation_count=self.permutations, recall=PROPOSAL_RECALL)

@@ -1,0 +1,41 @@
+"""What the contract test hands to the stages: settings where a stage has no defaults, and loaded resources."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.held_out import build_index
+from stages.stage import Settings, Stage
+
+BUILTIN = Path(__file__).parents[2] / "pipeline" / "builtin"
+
+#: Settings that a stage cannot do without.
+REQUIRED: dict[str, dict[str, Any]] = {"held_out": {"against": "held-out"}}
+#: What the index of held-out documents is built from.
+HELD_OUT = (
+    "The quick brown fox jumps over the lazy dog, and then it sleeps under the old oak tree until the evening.",
+)
+
+
+def settings_for(stage: Stage, **changed: Any) -> Settings:
+    """The stage's settings at their defaults, but for what it requires and for `changed`."""
+    return stage.settings(**{**REQUIRED.get(stage.name, {}), **changed})
+
+
+def resources_for(stage: Stage, settings: Settings) -> dict[str, Any]:
+    """The stage's resources, loaded. Skips the test, naming the file, where a bundled model is not there."""
+    return {resource.name: _load(resource) for resource in stage.resources(settings)}
+
+
+def _load(resource: Any) -> Any:
+    if resource.kind == "held_out":
+        return build_index(HELD_OUT, resource.parameters["size"])
+    if resource.kind == "fasttext":
+        import fasttext
+
+        path = BUILTIN / f"{resource.reference.removeprefix('builtin/')}.ftz"
+        if not path.is_file():
+            pytest.skip(f"the bundled model {path.name} is not there")
+        return fasttext.load_model(str(path))
+    raise ValueError(f"resource {resource.name!r} has the kind {resource.kind!r}: say here how a test gets one")
