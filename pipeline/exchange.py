@@ -19,9 +19,8 @@ import base64
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
-import numba
 import numpy as np
 import pyarrow as pa
 import xxhash
@@ -29,6 +28,7 @@ import xxhash
 from pipeline.engine import Engine
 from pipeline.files import ZSTD_LEVEL, Files
 from pipeline.parts import Commit, Output, Task
+from stages.compiled import compiled
 
 #: Modules whose meaning enters the key of whatever goes through an exchange.
 MODULES: Final = ("pipeline.exchange", "pipeline.files", "pipeline.parts", "pipeline.view")
@@ -53,8 +53,8 @@ def partitions_for(size_bytes: int, partition_bytes: int = PARTITION_BYTES) -> i
     return max(1, -(-size_bytes // partition_bytes))
 
 
-@numba.njit(cache=True, nogil=True)
-def _position(keys: np.ndarray, wanted: np.ndarray) -> int:  # pragma: no cover - compiled
+@compiled
+def _position(keys: np.ndarray, wanted: np.ndarray) -> int:
     """Rows of `keys` (uint64[n, k], sorted) that are not above `wanted` (uint64[k])."""
     low, high = 0, len(keys)
     while low < high:
@@ -73,7 +73,9 @@ def _position(keys: np.ndarray, wanted: np.ndarray) -> int:  # pragma: no cover 
 
 def equal_stretches(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(starts, ends), int64 each: the stretches of equal values in a sorted array; none if it is empty."""
-    starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1]))) if len(values) else np.zeros(0, np.int64)
+    starts = (
+        np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1]))) if len(values) else np.zeros(0, np.int64)
+    )
     return starts, np.append(starts[1:], len(values))[: len(starts)]
 
 
@@ -209,7 +211,7 @@ class Run:
     def close(self) -> None:
         self._source.close()
 
-    def __enter__(self) -> "Run":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

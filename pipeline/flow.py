@@ -23,6 +23,9 @@ from pipeline.recipe import Recipe, StageEntry
 from pipeline.resources import identify_all
 from pipeline.sources.listing import Split
 from pipeline.view import Layer, View
+from stages.bloom_dedup import BloomSettings
+from stages.exact_dedup import ExactDedupSettings
+from stages.near_dedup import NearDedupSettings
 from stages.stage import Exchange, Stage
 
 #: Every key holds these: the table's meaning and the runner's own way of writing.
@@ -34,7 +37,6 @@ _EXTRACT_MODULES = (
     "pipeline.sources.records", "pipeline.sources.single", "stages.charset", "stages.clean", "stages.extract",
     "stages.extract_html", "stages.extract_pdf", "stages.limits",
 )  # fmt: skip
-_EXCHANGES = {"exact_dedup": exact_dedup, "near_dedup": near_dedup}
 #: Columns that exchanges look at, as far as a view has them.
 _EXCHANGE_READS = ("id", "text", "quality_score")
 _HTML_LIBRARIES = {"trafilatura": ("trafilatura", "lxml"), "resiliparse": ("resiliparse",)}
@@ -176,10 +178,14 @@ class Flow:
     def _exchange(self, label: str, entry: StageEntry) -> None:
         """The phase's ledger joins the view. What the exchange reads, and nothing else, is in its key."""
         upstream = self.contents(_EXCHANGE_READS)
-        if entry.type == "bloom":
-            phase = bloom_dedup(self.engine, self.view, entry.settings, self.pinned[label], upstream=upstream)
+        settings = entry.settings
+        if isinstance(settings, BloomSettings):
+            phase = bloom_dedup(self.engine, self.view, settings, self.pinned[label], upstream=upstream)
+        elif isinstance(settings, ExactDedupSettings):
+            phase = exact_dedup(self.engine, self.view, settings, upstream=upstream)
         else:
-            phase = _EXCHANGES[entry.type](self.engine, self.view, entry.settings, upstream=upstream)
+            assert isinstance(settings, NearDedupSettings)
+            phase = near_dedup(self.engine, self.view, settings, upstream=upstream)
         self.view = self.view.with_ledger(phase)
         self.judged.append(phase)
 

@@ -189,8 +189,15 @@ class ParserChild:
         if child.settings != settings:
             # Importing the parsers is no document's cost: it has an exchange of its own, without limits.
             setup = _frame({"settings": settings.model_dump(mode="json")}, b"")
-            self._send(child, setup, time.monotonic() + START_SECONDS)
-            header, _ = self._receive(child, time.monotonic() + START_SECONDS)
+            try:
+                self._send(child, setup, time.monotonic() + START_SECONDS)
+                header, _ = self._receive(child, time.monotonic() + START_SECONDS)
+            except (_ChildDiedError, _ClockError) as error:
+                # No document has been seen yet: what is wrong is the installation, and no row may hide that.
+                raise RuntimeError(
+                    f"the parser child cannot load engine {settings.engine!r} and {settings.pdf_engine!r} ({error!r}): "
+                    "import stages.extract_html and stages.extract_pdf in Python to see why"
+                ) from error
             child.settings, child.base_bytes = settings, header["resident_bytes"]
         header = {
             "media_type": record.media_type,

@@ -23,6 +23,7 @@ from pipeline.root import root_hash
 from pipeline.runners.base import Runner
 from pipeline.runners.inline import InlineRunner
 from pipeline.sources.listing import Split, cut, list_sources
+from stages.bloom_dedup import BloomSettings
 
 FORMAT = 1
 _CACHE = "sources.json"
@@ -64,18 +65,23 @@ def plan_splits(recipe: Recipe, work: str) -> list[Split]:
 
 
 def run_identity(recipe: Recipe, splits: Sequence[Split]) -> str:
-    """What makes two runs the same run: recipe and input, not the filters that earlier runs left behind."""
-    return key_of(recipe.resolved(), [split.unit for split in splits])
+    """INPUT-RECIPE, 16 hex digits each: what makes two runs the same run, or runs over the same dump.
+
+    The filters that earlier runs left behind have no part in it.
+    """
+    dump = sorted({(split.source.name, split.source.fingerprint) for split in splits})
+    return f"{key_of(dump)}-{key_of(recipe.resolved())}"
 
 
 def pin_slices(recipe: Recipe, splits: Sequence[Split]) -> dict[str, list[dict[str, Any]]]:
     """The Bloom slices that each `bloom` stage reads: resolved once, before any work."""
     identity = run_identity(recipe, splits)
-    return {
-        label: resolve_slices(entry.settings.seen, identity)  # type: ignore[attr-defined]
-        for label, entry in zip(labels(recipe), recipe.stages, strict=True)
-        if entry.type == "bloom"
-    }
+    return {label: resolve_slices(settings.seen, identity) for label, settings in _bloom_stages(recipe)}
+
+
+def _bloom_stages(recipe: Recipe) -> list[tuple[str, BloomSettings]]:
+    named = zip(labels(recipe), recipe.stages, strict=True)
+    return [(label, entry.settings) for label, entry in named if isinstance(entry.settings, BloomSettings)]
 
 
 def run(
@@ -114,16 +120,8 @@ def run(
 def _publish_slices(
     flow: Flow, recipe: Recipe, splits: Sequence[Split], pinned: dict[str, list[dict[str, Any]]]
 ) -> None:
-    for label, entry in zip(labels(recipe), recipe.stages, strict=True):
-        if entry.type == "bloom":
-            publish_slice(
-                flow.engine,
-                flow.view,
-                entry.settings.seen,
-                run_identity(recipe, splits),
-                pinned[label],
-                entry.settings,  # type: ignore[attr-defined]
-            )
+    for label, settings in _bloom_stages(recipe):
+        publish_slice(flow.engine, flow.view, settings.seen, run_identity(recipe, splits), pinned[label], settings)
 
 
 def _document_files(commits: Sequence[Commit]) -> dict[str, Written]:

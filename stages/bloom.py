@@ -1,8 +1,8 @@
 """A Bloom filter's bits: setting, probing, and how often it is wrong.
 
-A filter of m bits sets for each 128-bit key the k bits (first + i * second mod 2^64) mod m, i = 0…k-1, where the two words of the
-key are `first` and `second` (made odd). Bit j is bit j % 8 of byte j // 8. Setting bits commutes, so a filter's bytes are
-a function of the set of its keys, whatever their order.
+A filter of m bits sets for each 128-bit key the k bits (first + i * second mod 2^64) mod m, i = 0…k-1, where the two
+words of the key are `first` and `second` (made odd). Bit j is bit j % 8 of byte j // 8. Setting bits commutes, so a
+filter's bytes are a function of the set of its keys, whatever their order.
 
 Sources: Bloom, "Space/time trade-offs in hash coding with allowable errors" (1970); Kirsch and Mitzenmacher, "Less
 hashing, same performance" (2006), for two words in place of k hashes.
@@ -12,8 +12,9 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import numba
 import numpy as np
+
+from stages.compiled import compiled
 
 _ONE: Final = np.uint64(1)
 _SEVEN: Final = np.uint64(7)
@@ -39,8 +40,8 @@ def expected_rate(bits: np.ndarray, shape: Shape) -> float:
     return float((int(np.bitwise_count(bits).sum(dtype=np.int64)) / shape.bits) ** shape.hashes)
 
 
-@numba.njit(cache=True, nogil=True)
-def _insert(bits: np.ndarray, keys: np.ndarray, size: int, hashes: int) -> None:  # pragma: no cover - compiled
+@compiled
+def _insert(bits: np.ndarray, keys: np.ndarray, size: int, hashes: int) -> None:
     modulus = np.uint64(size)
     for row in range(len(keys)):
         place, step = keys[row, 0], keys[row, 1] | _ONE
@@ -50,10 +51,8 @@ def _insert(bits: np.ndarray, keys: np.ndarray, size: int, hashes: int) -> None:
             place += step
 
 
-@numba.njit(cache=True, nogil=True)
-def _probe(
-    bits: np.ndarray, keys: np.ndarray, size: int, hashes: int, found: np.ndarray
-) -> None:  # pragma: no cover - compiled
+@compiled
+def _probe(bits: np.ndarray, keys: np.ndarray, size: int, hashes: int, found: np.ndarray) -> None:
     modulus = np.uint64(size)
     for row in range(len(keys)):
         place, step = keys[row, 0], keys[row, 1] | _ONE

@@ -6,20 +6,20 @@ planned, and never its own. The work is done by `pipeline/dedup/bloom.py`.
 
 from typing import Literal
 
-from stages.stage import Settings, setting
+from stages.stage import Settings, place, setting
 
 
 class BloomSettings(Settings):
     """Where the slices are, and how large and how sure the one of this run is."""
 
-    seen: str = setting(..., "Folder of the slices, one file per finished run: a path or s3://bucket/prefix.")
+    seen: str = place(..., "Folder of the slices, one file per finished run: a path or s3://bucket/prefix.")
     compare: Literal["normal_form", "verbatim"] = setting(
         "normal_form", "What the same text means, as in `exact_dedup`. Slices made with another value are refused."
     )
     capacity: int = setting(
         10_000_000,
-        "Documents that the slice of this run can hold. It takes 14.4 bits a document at the default rate (18 MB), in memory "
-        "and on disk; a run that keeps more is refused.",
+        "Documents that the slice of this run can hold. It takes 14.4 bits a document at the default rate (18 MB), in "
+        "memory and on disk; a run that keeps more is refused.",
         ge=1_000,
     )
     false_positive_rate: float = setting(

@@ -1,4 +1,4 @@
-"""Drops documents that share too much with texts held out for measuring: what a model trains on must not be in its test.
+"""Drops documents that share too much with texts held out for measuring: nobody should be tested on what he trained on.
 
 A document is measured by the share of its distinct word n-grams (of the normal form, stages/normalise.py) that occur in
 the held-out texts. A text shorter than n words counts as one n-gram.
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from stages.schema import SCORE_DECIMALS
 from stages.shingles import shingle_sets
-from stages.stage import Resource, Rule, Settings, Stage, setting, threshold, verdicts
+from stages.stage import Resource, Rule, Settings, Stage, place, setting, threshold, verdicts
 
 #: Held-out texts that are hashed together: bounds what is in memory besides the index, 8 bytes a word.
 _BATCH: Final = 1_000
@@ -25,7 +25,7 @@ _BATCH: Final = 1_000
 class HeldOutSettings(Settings):
     """Which texts are held out, and how much of them a document may hold."""
 
-    against: str = setting(..., "File of the held-out texts: JSONL(.gz) or Parquet with a `text` column.")
+    against: str = place(..., "File of the held-out texts: JSONL(.gz) or Parquet with a `text` column.")
     sha256: str | None = setting(None, "Expected sha256 of that file; null accepts what is there and records it.")
     ngram: int = setting(13, "Words in an n-gram (GPT-3, appendix C).", ge=1, le=64)
     max_held_out_containment: float = threshold(

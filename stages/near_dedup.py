@@ -22,10 +22,15 @@ class Shingle(Settings):
     """What a text is cut into before it is compared."""
 
     unit: Literal["word", "character"] = setting(
-        "word", "`word` takes runs of words of the normal form (characters in scripts without spaces), `character` of characters."
+        "word",
+        "`word` takes runs of words of the normal form (characters in scripts without spaces), "
+        "`character` of characters.",
     )
     size: int = setting(
-        5, "Words or characters in a shingle. 5 words as in FineWeb and RefinedWeb; shorter ones find more by chance.", ge=1, le=64
+        5,
+        "Words or characters in a shingle. 5 words as in FineWeb and RefinedWeb; shorter ones find more by chance.",
+        ge=1,
+        le=64,
     )
 
 
@@ -33,21 +38,31 @@ class NearDedupSettings(Settings):
     """How similar is too similar, and how surely similar pairs are found."""
 
     threshold: float = setting(
-        0.75, "A document is removed at this similarity to a kept one, or more. 0.75 is FineWeb's nominal value.", gt=0, le=1
+        0.75,
+        "A document is removed at this similarity to a kept one, or more. 0.75 is FineWeb's nominal value.",
+        gt=0,
+        le=1,
     )
     similarity: Literal["jaccard", "containment"] = setting(
         "jaccard",
-        "`jaccard`: shared shingles over all shingles of both; `containment`: shared shingles over those of the document to be removed.",
+        "`jaccard`: shared shingles over all shingles of both; `containment`: shared shingles over those of "
+        "the document to be removed.",
     )
     shingle: Shingle = setting(Shingle(), "What a text is cut into.")
-    permutations: int = setting(128, "Values in a MinHash signature, 4 bytes each: more cost time, and find pairs more surely.", ge=8, le=1024)
+    permutations: int = setting(
+        128, "Values in a MinHash signature, 4 bytes each: more cost time, and find pairs more surely.", ge=8, le=1024
+    )
     bands: int | None = setting(
-        None, "Bands of the signature; agreeing in one proposes a pair. Null follows from `threshold`; FineWeb takes 14, with 8 rows.", ge=1
+        None,
+        "Bands of the signature; agreeing in one proposes a pair. Null follows from `threshold`; FineWeb takes 14 "
+        "of 8 rows.",
+        ge=1,
     )
     rows: int | None = setting(None, "Values in a band. Null follows from `threshold`. Give both or neither.", ge=1)
     crowded: int = setting(
         64,
-        "Documents in one bucket from which on its pairs are no longer all proposed at once (see pipeline/dedup/near.py). "
+        "Documents in one bucket from which on its pairs are no longer all proposed at once "
+        "(pipeline/dedup/buckets.py). "
         "Changes the work, never which documents are duplicates of a kept one.",
         ge=2,
     )
@@ -58,7 +73,8 @@ class NearDedupSettings(Settings):
             raise ValueError("give both `bands` and `rows`, or neither")
         if self.bands is not None and self.rows is not None and self.bands * self.rows > self.permutations:
             raise ValueError(
-                f"{self.bands} bands of {self.rows} rows need {self.bands * self.rows} permutations, there are {self.permutations}"
+                f"{self.bands} bands of {self.rows} rows need {self.bands * self.rows} permutations, "
+                f"there are {self.permutations}"
             )
         return self
 

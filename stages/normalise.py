@@ -16,16 +16,18 @@ its key is null, and it is nobody's duplicate.
 """
 
 import functools
+import itertools
 import sys
 import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
-import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
+
+from stages.compiled import compiled
 
 #: What a character does in a text: the three bits above its folded form in the character table.
 SEPARATES: Final = 0
@@ -103,8 +105,8 @@ def _composing() -> np.ndarray:
     return np.unique(np.array(found))
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def next_character(data: np.ndarray, place: int) -> tuple[int, int]:  # pragma: no cover - compiled
+@compiled
+def next_character(data: np.ndarray, place: np.int64) -> tuple[np.int64, np.int64]:
     """The code point at byte `place` of valid UTF-8, and the place of the next one."""
     first = np.int64(data[place])
     if first < 0x80:
@@ -129,8 +131,8 @@ def next_character(data: np.ndarray, place: int) -> tuple[int, int]:  # pragma: 
 _LINE: Final = 64
 
 
-@numba.njit(cache=True, nogil=True)
-def _must_compose(data: np.ndarray, offsets: np.ndarray, table: np.ndarray) -> np.ndarray:  # pragma: no cover
+@compiled
+def _must_compose(data: np.ndarray, offsets: np.ndarray, table: np.ndarray) -> np.ndarray:
     found = np.zeros(len(offsets) - 1, dtype=np.bool_)
     for document in range(len(offsets) - 1):
         place, end = offsets[document], offsets[document + 1]
@@ -177,8 +179,8 @@ def _buffers(array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     ]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def _put(out: np.ndarray, place: int, code: int) -> int:  # pragma: no cover - compiled
+@compiled
+def _put(out: np.ndarray, place: int, code: np.int64) -> int:
     if code < 0x80:
         out[place] = code
         return place + 1
@@ -198,10 +200,10 @@ def _put(out: np.ndarray, place: int, code: int) -> int:  # pragma: no cover - c
     return place + 4
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _normal_form(
     data: np.ndarray, offsets: np.ndarray, table: np.ndarray, out: np.ndarray, out_offsets: np.ndarray
-) -> None:  # pragma: no cover - compiled
+) -> None:
     written = 0
     for document in range(len(offsets) - 1):
         place, end, first = offsets[document], offsets[document + 1], written
@@ -215,11 +217,7 @@ def _normal_form(
             if kind == SEPARATES:
                 inside = SEPARATES
                 continue
-            if kind == MARK:
-                begins = inside == SEPARATES
-            else:
-                begins = inside != WORD or kind != WORD
-            if begins:
+            if inside == SEPARATES or (kind != MARK and (inside != WORD or kind != WORD)):
                 inside = ALONE if kind == ALONE else WORD
                 if written > first:
                     out[written] = 0x20
@@ -249,8 +247,8 @@ def text_keys(texts: pa.Array | pa.ChunkedArray, *, normalised: bool) -> tuple[n
     """
     data, offsets = _buffers(normal_forms(texts) if normalised else pa.array(texts).cast(pa.large_string()))
     keys = np.zeros((len(offsets) - 1, 2), dtype=np.uint64)
-    view, bounds = memoryview(data), offsets.tolist()
-    for document, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    view, bounds = data.data, offsets.tolist()
+    for document, (start, end) in enumerate(itertools.pairwise(bounds)):
         keys[document] = np.frombuffer(xxhash.xxh3_128_digest(view[start:end]), dtype=">u8")
     keys[:, 1] &= np.uint64(0xFFFF_FFFF_FFFF_FFFE)
     return keys, np.diff(offsets) > 0

@@ -2,17 +2,18 @@
 
     text -> elements (words of the normal form, or its characters) -> shingles of `size` elements -> uint64 hashes
 
-An element hashes its folded code points (FNV-1a over code points, finished by a mixer); a shingle hashes its elements by
-a rolling polynomial, finished by the same mixer. Two different shingles agree with probability 2^-64: a set of hashes
-stands for the set of shingles. A text with fewer elements than `size` has no shingles.
+An element hashes its folded code points (FNV-1a over code points, finished by a mixer); a shingle hashes its elements
+by a rolling polynomial, finished by the same mixer. Two different shingles agree with probability 2^-64: a set of
+hashes stands for the set of shingles. A text with fewer elements than `size` has no shingles.
 """
 
+import itertools
 from typing import Final, Literal
 
-import numba
 import numpy as np
 import pyarrow as pa
 
+from stages.compiled import compiled
 from stages.normalise import (
     ALONE,
     FOLDED_MASK,
@@ -36,14 +37,14 @@ FNV_PRIME: Final = np.uint64(0x00000100000001B3)
 MIX_1: Final = np.uint64(0xFF51AFD7ED558CCD)
 MIX_2: Final = np.uint64(0xC4CEB9FE1A85EC53)
 _33: Final = np.uint64(33)
-#: Odd multipliers (the golden ratio's, and one of xxHash's primes): of the shingle, and of the two halves of a text key.
+#: Odd multipliers (the golden ratio's, and one of xxHash's primes): of a shingle, and of the halves of a text key.
 SHINGLE_BASE: Final = np.uint64(0x9E3779B97F4A7C15)
 KEY_BASE: Final = np.uint64(0xC2B2AE3D27D4EB4F)
 SPACE: Final = np.uint64(0x20)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def mix64(value: np.uint64) -> np.uint64:  # pragma: no cover - compiled
+@compiled
+def mix64(value: np.uint64) -> np.uint64:
     """A fixed bijection of 64 bits that spreads every input bit (MurmurHash3's finaliser)."""
     value ^= value >> _33
     value *= MIX_1
@@ -52,10 +53,8 @@ def mix64(value: np.uint64) -> np.uint64:  # pragma: no cover - compiled
     return value ^ (value >> _33)
 
 
-@numba.njit(cache=True, nogil=True)
-def word_elements(
-    data: np.ndarray, start: int, end: int, table: np.ndarray, out: np.ndarray
-) -> int:  # pragma: no cover - compiled
+@compiled
+def word_elements(data: np.ndarray, start: int, end: int, table: np.ndarray, out: np.ndarray) -> np.int64:
     """Write the hash of each word of one text to `out` (see `elements_bound`), and return their number.
 
     ASCII goes through without a branch that depends on the text: at each byte the word so far is written where the next
@@ -106,10 +105,10 @@ def word_elements(
     return np.int64(count)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _following_marks(
     data: np.ndarray, place: np.uint64, stop: np.uint64, table: np.ndarray, state: np.uint64
-) -> tuple[np.uint64, np.uint64]:  # pragma: no cover - compiled
+) -> tuple[np.uint64, np.uint64]:
     """Take the marks after a letter that is a word of its own into its hash; where they end, and the hash."""
     while place < stop:
         code, after = next_character(data, np.int64(place))
@@ -123,10 +122,10 @@ def _following_marks(
     return place, state
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def character_elements(
-    data: np.ndarray, start: int, end: int, table: np.ndarray, out: np.ndarray
-) -> int:  # pragma: no cover - compiled
+    data: np.ndarray, start: np.int64, end: np.int64, table: np.ndarray, out: np.ndarray
+) -> np.int64:
     """Write the hash of each folded character to `out` (as long as the text), with one space where words are apart."""
     count = 0
     apart = False
@@ -146,17 +145,17 @@ def character_elements(
         apart = False
         out[count] = mix64(np.uint64(entry & FOLDED_MASK))
         count += 1
-    return count
+    return np.int64(count)
 
 
-@numba.njit(cache=True, nogil=True)
-def shingle_hashes(elements: np.ndarray, count: int, size: int, out: np.ndarray) -> int:  # pragma: no cover - compiled
+@compiled
+def shingle_hashes(elements: np.ndarray, count: np.int64, size: np.int64, out: np.ndarray) -> np.int64:
     """Write the hash of each shingle of the first `count` elements to `out`, in text order; their number.
 
     A shingle's hash is mix64(sum of element i * SHINGLE_BASE^(size-1-i)), modulo 2^64. `out` may be `elements`.
     """
     if count < size:
-        return 0
+        return np.int64(0)
     leaving = np.uint64(1)
     state = np.uint64(0)
     for place in range(size - 1):
@@ -167,11 +166,11 @@ def shingle_hashes(elements: np.ndarray, count: int, size: int, out: np.ndarray)
         first = elements[place - size + 1]
         out[place - size + 1] = mix64(state)
         state -= first * leaving
-    return count - size + 1
+    return np.int64(count - size + 1)
 
 
-@numba.njit(cache=True, nogil=True)
-def sequence_key(elements: np.ndarray, count: int) -> tuple[np.uint64, np.uint64]:  # pragma: no cover - compiled
+@compiled
+def sequence_key(elements: np.ndarray, count: np.int64) -> tuple[np.uint64, np.uint64]:
     """128 bits that name a sequence of elements."""
     one, two = np.uint64(count), np.uint64(count)
     for place in range(count):
@@ -181,7 +180,7 @@ def sequence_key(elements: np.ndarray, count: int) -> tuple[np.uint64, np.uint64
     return mix64(one), mix64(two)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _all_shingles(
     data: np.ndarray,
     offsets: np.ndarray,
@@ -191,8 +190,8 @@ def _all_shingles(
     whole_if_short: bool,
     out: np.ndarray,
     out_offsets: np.ndarray,
-) -> None:  # pragma: no cover - compiled
-    written = 0
+) -> None:
+    written = np.int64(0)
     for document in range(len(offsets) - 1):
         start, end = offsets[document], offsets[document + 1]
         room = out[written:]
@@ -201,12 +200,12 @@ def _all_shingles(
         else:
             count = character_elements(data, start, end, table, room)
         shorter = whole_if_short and 0 < count < size
-        written += shingle_hashes(room, count, count if shorter else size, room)
+        written += shingle_hashes(room, count, np.int64(count) if shorter else np.int64(size), room)
         out_offsets[document + 1] = written
 
 
-@numba.njit(cache=True, nogil=True)
-def _distinct(values: np.ndarray, offsets: np.ndarray) -> None:  # pragma: no cover - compiled
+@compiled
+def _distinct(values: np.ndarray, offsets: np.ndarray) -> None:
     """Close the gaps that repeated values leave in sorted runs, in place."""
     kept = 0
     first = offsets[0]
@@ -241,14 +240,14 @@ def shingle_sets(
     out_offsets = np.zeros(documents + 1, dtype=np.int64)
     _all_shingles(data, offsets, character_table(), unit == "word", size, whole_if_short, out, out_offsets)
     bounds = out_offsets.tolist()
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in itertools.pairwise(bounds):
         out[start:end].sort()  # numpy's vectorised sort: several times as fast as a compiled loop's
     _distinct(out, out_offsets)
     return out[: out_offsets[-1]].copy(), out_offsets
 
 
-@numba.njit(cache=True, nogil=True)
-def common(one: np.ndarray, two: np.ndarray) -> int:  # pragma: no cover - compiled
+@compiled
+def common(one: np.ndarray, two: np.ndarray) -> int:
     """How many values two sorted arrays of distinct values share."""
     i, j, shared = 0, 0, 0
     while i < len(one) and j < len(two):

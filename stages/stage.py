@@ -20,7 +20,7 @@ from stages.schema import VERDICT
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, keyword only, unknown keys and NaN refused. Fields say unit and reason."""
+    """Base of all settings: frozen, keyword only, unknown keys and NaN refused. Fields say why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -32,11 +32,11 @@ BYTES = 256
 MAX_LEARN_BYTES = 2**31 - 1
 #: A merge that occurs once is memory of one place, not vocabulary.
 MIN_FREQUENCY = 2
-#: A longer text is encoded in pieces, cut behind a line break where there is one: the library needs some 100 bytes of
-#: memory a token. Part of the definition of the result.
-MAX_PIECE_CHARACTERS = 1_000_000
+#: A longer text is encoded in pieces, cut behind a line break where there is one: the library needs about 500
+#: bytes of memory a token (measured). Part of the definition of the result.
+MAX_PIECE_CHARACTERS = 250_000
 #: Characters handed to the library at once. Bounds memory only; no effect on the result.
-BATCH_CHARACTERS = 4_000_000
+BATCH_CHARACTERS = 500_000
 #: Names under which published tokenizers hold the token that separates documents, in the order of trying.
 END_OF_TEXT_NAMES = ("<|endoftext|>", "<|end_of_text|>", "<|end▁of▁sentence|>", "<eos>", "</s>")
 #: Text that a lossy tokenizer does not give back: every UTF-8 lead and continuation byte, decomposed and compatibility
@@ -159,7 +159,7 @@ class _ByteCount:
             if self.count > MAX_LEARN_BYTES:
                 self.failure = ValueError(
                     f"more than {MAX_LEARN_BYTES:,} bytes of text to learn from: the library's 32-bit counters could "
-                    "wrap. Learn from a sample; a few hundred MB are enough for any vocabulary"
+                    "wrap. Learn from a sample"
                 )
                 return
             # A lone surrogate has no UTF-8 form; everything else passes as it came.

@@ -48,7 +48,7 @@ CHECK_KEY = b"tamis.shard.sha256"
 #: A row group ends with the first document that brings it to this many tokens: 4 MB to read for one document, few
 #: enough groups that the footer stays small (50 for a shard of 100 million tokens).
 ROW_GROUP_TOKENS = 2_000_000
-#: zstd level 3: 1.45 bytes a token at 418 million tokens read per CPU second; higher levels gain under 2 %.
+#: zstd's own default. Level 1 gives 17 % larger files of pydoc text, level 6 8 % smaller ones, 12 another 2 %.
 ZSTD_LEVEL = 3
 #: Metadata that all shards of a set share.
 MUST_AGREE = ("tokenizer_sha256", "vocab_size", "end_of_text_id", "split", "phase_key", "shards")

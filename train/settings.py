@@ -27,9 +27,9 @@ class TrainSettings:
     #: Fixes the initial weights and the order of the data.
     seed: int = 0
     schedule: Schedule = "wsd"
-    #: Share of the steps in which the rate rises from 0. 2 % to 10 % serve equally at these sizes; fewer diverge.
+    #: Share of the steps in which the rate rises from 0. Our choice, not measured.
     warmup_fraction: float = 0.05
-    #: Share of the steps at the end in which `wsd` decays: 20 % to 70 % are in use.
+    #: Share of the steps at the end in which `wsd` decays: published recipes use 20 % to 70 %.
     decay_fraction: float = 0.4
     #: Learning rate at the end, as a share of the peak.
     final_fraction: float = 0.0

@@ -8,11 +8,11 @@ first round, which is all it takes when its members are much alike.
 Those who stand after that are told apart by their shingles (`refine_part`): the bucket falls into smaller ones, one for
 each of its members' rarest shingles, and no pair of similar members is lost. (Prefix filtering: Chaudhuri et al. 2006,
 Bayardo et al. 2007, Xiao et al. 2008.) Take two sets of x >= y shingles, Jaccard at least t, and any order of shingles
-that is the same for both. They share at least t x and at least 2t/(1+t) y of them; so the first shared one is among the
-first x - ceil(t x) + 1 of the larger set, its *prefix*, and among the first y - ceil(2t/(1+t) y) + 1 of the smaller one,
-its *short prefix*. A document therefore joins the buckets of its prefix, marked where the shingle is in its short prefix,
-and a bucket in which nobody is marked says nothing. The order is by rarity: how many of these documents hold the
-shingle, by a count sketch; a wrong count costs time, never a pair.
+that is the same for both. They share at least t x and at least 2t/(1+t) y of them; so the first shared one is among
+the first x - ceil(t x) + 1 of the larger set, its *prefix*, and among the first y - ceil(2t/(1+t) y) + 1 of the smaller
+one, its *short prefix*. A document therefore joins the buckets of its prefix, marked where the shingle is in its short
+prefix, and a bucket in which nobody is marked says nothing. The order is by rarity: how many of these documents hold
+the shingle, by a count sketch; a wrong count costs time, never a pair.
 
 Pages of one template whose likeness to each other stays below t hold their own shingles in their short prefixes, and
 nothing else: a bucket of 100,000 of them costs 100,000 comparisons in the first round and none in the second. What is
@@ -23,7 +23,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-import numba
 import numpy as np
 import pyarrow as pa
 
@@ -32,6 +31,7 @@ from pipeline.dedup.sketches import BANDS, MARK, range_of, split_in
 from pipeline.dedup.verify import EDGES, REQUESTS, SETS
 from pipeline.exchange import by_hash, equal_stretches, read_partition, write_run
 from pipeline.parts import Output
+from stages.compiled import compiled
 from stages.near_dedup import NearDedupSettings
 from stages.schema import SCORE_DECIMALS
 from stages.shingles import mix64
@@ -50,10 +50,8 @@ def heads_of(members: np.ndarray, *, number_of_round: int, crowded: int) -> np.n
     return np.where(members <= crowded, members, few)
 
 
-@numba.njit(cache=True, nogil=True)
-def _propose(
-    numbers: np.ndarray, starts: np.ndarray, ends: np.ndarray, heads: np.ndarray, out: np.ndarray
-) -> None:  # pragma: no cover - compiled
+@compiled
+def _propose(numbers: np.ndarray, starts: np.ndarray, ends: np.ndarray, heads: np.ndarray, out: np.ndarray) -> None:
     written = 0
     for bucket in range(len(starts)):
         for head in range(starts[bucket], starts[bucket] + heads[bucket]):
@@ -102,7 +100,9 @@ def bucket_part(
     # A bucket of n with h < n heads: members h…n-1 were no heads, members h+1…n-1 are uncovered.
     behind = _stretches(starts + heads, ends)
     standing = pa.table([hashes[behind], numbers[behind]], schema=BANDS)
-    write_run(output, "standing", standing, partition=split_in(numbers[behind]) // grouping.size, keys=["number", "hash"])
+    write_run(
+        output, "standing", standing, partition=split_in(numbers[behind]) // grouping.size, keys=["number", "hash"]
+    )
     blind = np.unique(numbers[_stretches(np.minimum(starts + heads + 1, ends), ends)])
     write_run(output, "uncovered", pa.table({"number": blind}),
               partition=range_of(blind, documents=documents, ranges=ranges), keys=["number"])  # fmt: skip
@@ -124,7 +124,7 @@ def _stretches(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
 def _request_slices(
     output: Output, numbers: np.ndarray, starts: np.ndarray, ends: np.ndarray, heads: np.ndarray, grouping: Grouping
 ) -> int:
-    """Write `requests-0`, `requests-1`… of a bounded number of pairs each; the number of distinct pairs in each, summed."""
+    """Write `requests-0`, `requests-1`… of a bounded number of pairs each; returns how many are distinct."""
     members = ends - starts
     weight = heads * members - heads * (heads + 1) // 2
     slices = (np.cumsum(weight) - weight) // _PAIRS_AT_ONCE if len(weight) else np.zeros(1, dtype=np.int64)
@@ -138,7 +138,9 @@ def _request_slices(
         firsts = np.unique(pairs[:, 0])
         owner = np.concatenate([pairs[:, 1], firsts])
         table = pa.table([owner, np.concatenate([pairs[:, 0], firsts])], schema=REQUESTS)
-        write_run(output, f"requests-{number:05d}", table, partition=split_in(owner) // grouping.size, keys=["owner", "first"])
+        write_run(
+            output, f"requests-{number:05d}", table, partition=split_in(owner) // grouping.size, keys=["owner", "first"]
+        )
     return total
 
 
@@ -162,7 +164,13 @@ def again_part(
 
 
 def _standing_sets(
-    output: Output, *, standing: Sequence[str], removed: Sequence[str], sets: Sequence[str], split: int, grouping: Grouping
+    output: Output,
+    *,
+    standing: Sequence[str],
+    removed: Sequence[str],
+    sets: Sequence[str],
+    split: int,
+    grouping: Grouping,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(rows, owner, values, offsets): (number, hash) of one split, the place of each row's set, and the sets."""
     rows = still_standing(output, standing=standing, removed=removed, group=split // grouping.size)
@@ -177,10 +185,18 @@ def _standing_sets(
 
 
 def count_part(
-    output: Output, *, standing: Sequence[str], removed: Sequence[str], sets: Sequence[str], split: int, grouping: Grouping
+    output: Output,
+    *,
+    standing: Sequence[str],
+    removed: Sequence[str],
+    sets: Sequence[str],
+    split: int,
+    grouping: Grouping,
 ) -> dict[str, Any]:
     """Task: `counts`: uint32[_CELLS], in how many still standing documents of a split each cell's shingles are."""
-    rows, _, values, _ = _standing_sets(output, standing=standing, removed=removed, sets=sets, split=split, grouping=grouping)
+    rows, _, values, _ = _standing_sets(
+        output, standing=standing, removed=removed, sets=sets, split=split, grouping=grouping
+    )
     counts = np.bincount((values >> _CELL_SHIFT).astype(np.int64), minlength=_CELLS).astype("<u4")
     output.table("counts", pa.table({"count": counts}))
     return {"rows": len(rows)}
@@ -209,10 +225,8 @@ def prefix_lengths(shingles: int, settings: NearDedupSettings) -> tuple[int, int
     )
 
 
-@numba.njit(cache=True, nogil=True)
-def _sub_buckets(
-    bucket: np.uint64, shingles: np.ndarray, marked: int, out: np.ndarray
-) -> None:  # pragma: no cover - compiled
+@compiled
+def _sub_buckets(bucket: np.uint64, shingles: np.ndarray, marked: int, out: np.ndarray) -> None:
     for place in range(len(shingles)):
         mixed = mix64((bucket | MARK) ^ mix64(shingles[place])) | MARK
         out[place] = mixed if place < marked else mixed ^ MARK

@@ -4,8 +4,8 @@ The order is cut into ranges, which are walked one after the other. What a range
 there as messages, so each range holds its own edges only (time-forward processing: Chiang et al. 1995).
 
 A document is removed if a kept one goes before it and is verified similar. Otherwise it waits if it is uncovered
-(buckets.py), or if a similar one that goes before it waits. Otherwise it is kept: every document that goes before it and
-shares a bucket with it was compared with it, and those that were similar are removed. That is the definition of the
+(buckets.py), or if a similar one that goes before it waits. Otherwise it is kept: every document that goes before it
+and shares a bucket with it was compared with it, and those that were similar are removed. That is the definition of the
 result, whatever the rounds. Each round every crowded bucket compares at least one more member with all others, so the
 rounds end.
 """
@@ -13,7 +13,6 @@ rounds end.
 from collections.abc import Sequence
 from typing import Any, Final
 
-import numba
 import numpy as np
 import pyarrow as pa
 
@@ -22,6 +21,7 @@ from pipeline.dedup.sketches import range_of, split_in
 from pipeline.dedup.verify import EDGES
 from pipeline.exchange import read_partition, write_run
 from pipeline.parts import Output
+from stages.compiled import compiled
 
 _NUMBERS: Final = pa.schema([pa.field("number", pa.uint64())])
 #: What a range tells a later one: an edge, and whether its first was kept (KEPT) or waits (WAITS).
@@ -31,10 +31,8 @@ WAITS: Final = 1
 _NOBODY: Final = -1
 
 
-@numba.njit(cache=True, nogil=True)
-def _walk(
-    first: np.ndarray, second: np.ndarray, waits: np.ndarray, remover: np.ndarray, said: np.ndarray
-) -> None:  # pragma: no cover - compiled
+@compiled
+def _walk(first: np.ndarray, second: np.ndarray, waits: np.ndarray, remover: np.ndarray, said: np.ndarray) -> None:
     """Decide the documents of a range. `first` and `second` are their places in it (second -1: in a later range), edges
     sorted; `waits` and `remover` (an edge, or _NOBODY) hold what earlier ranges said, and in the end the decision.
     `said` becomes what each edge's first is: KEPT, WAITS, or _NOBODY for a removed one."""
@@ -93,14 +91,18 @@ def decide_part(
     remover[by_own] = own[by_own] + told.num_rows
     gone = remover != _NOBODY
     removed = everything.take(pa.array(remover[gone]))
-    write_run(output, "removed", removed, partition=split_in(removed["second"].to_numpy()) // grouping.size, keys=["second"])
+    write_run(
+        output, "removed", removed, partition=split_in(removed["second"].to_numpy()) // grouping.size, keys=["second"]
+    )
     alive = ~gone[np.searchsorted(known, np.concatenate([told_second, second[here]]))]
     held = np.concatenate([told_is == WAITS, said[here] == WAITS])
     waiting = pa.concat_tables([told.select(EDGES.names), table.filter(pa.array(here))]).filter(pa.array(alive & held))
     parts = range_of(waiting["first"].to_numpy(), documents=documents, ranges=ranges)
     write_run(output, "waiting", waiting, partition=parts, keys=["first", "second"])
     forward = ~here & (said != _NOBODY)
-    sent = table.filter(pa.array(forward)).append_column(MESSAGES.field("first_is"), pa.array(said[forward].astype(np.uint64)))
+    sent = table.filter(pa.array(forward)).append_column(
+        MESSAGES.field("first_is"), pa.array(said[forward].astype(np.uint64))
+    )
     parts = range_of(sent["second"].to_numpy(), documents=documents, ranges=ranges)
     write_run(output, "messages", sent, partition=parts, keys=["second", "first"])
     return {"rounds": int(partition == 0), "removed": int(gone.sum()), "waiting": int((waits & ~gone).sum())}

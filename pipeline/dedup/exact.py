@@ -1,8 +1,8 @@
 """Exact deduplication: of documents with the same text one survives, whatever the order, the splits or the workers.
 
-    exact_dedup.keys    a part a split: 128-bit keys of texts, and the order of survivors
-    exact_dedup.groups  the exchange by key (groups.py)
-    exact_dedup         the ledger, a part a split
+exact_dedup.keys    a part a split: 128-bit keys of texts, and the order of survivors
+exact_dedup.groups  the exchange by key (groups.py)
+exact_dedup         the ledger, a part a split
 """
 
 from collections.abc import Sequence

@@ -30,7 +30,7 @@ _TASKS_WANTED: Final = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Grouping:
-    """How the splits of a run are shared out: group g holds splits g*size … g*size + size - 1. A function of their number."""
+    """How the splits of a run are shared out, a function of their number: group g holds g*size … g*size + size - 1."""
 
     splits: int
 
@@ -79,15 +79,19 @@ def leaders_and_followers(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def group_reduce(
-    output: Output, *, runs: Sequence[str], partition: int, grouping: Grouping, splitters: str | None, order_partitions: int
+    output: Output,
+    *,
+    runs: Sequence[str],
+    partition: int,
+    grouping: Grouping,
+    splitters: str | None,
+    order_partitions: int,
 ) -> dict[str, Any]:
     """Task: `followers` by the group of the follower's split, `links` (the same rows) by the leader's, and `order`:
     the leaders by their place, cut at the splitters. The counts say how many leaders each range of places holds."""
     leaders, followers = leaders_and_followers(read_partition(output.files, runs, partition, schema=KEYED))
     write_run(output, "followers", followers, partition=grouping.of(followers["doc"].to_numpy()), keys=["doc"])
-    write_run(
-        output, "links", followers, partition=grouping.of(followers["leader"].to_numpy()), keys=["leader", "doc"]
-    )
+    write_run(output, "links", followers, partition=grouping.of(followers["leader"].to_numpy()), keys=["leader", "doc"])
     ranges = _ranges(output, leaders, splitters)
     write_run(output, "order", leaders, partition=ranges, keys=ORDER)
     held = np.bincount(ranges, minlength=order_partitions).tolist()
@@ -131,7 +135,8 @@ def group(
     order_partitions: int = 1,
     partition_bytes: int = exchange.PARTITION_BYTES,
 ) -> Grouped:
-    """Bring the documents of all splits together by key. `keyed` holds a `keys` table (KEYED but `doc`, and `row`) a split."""
+    """Bring the documents of all splits together by key. `keyed` has for each split a table `keys`: KEYED, with `row`
+    in place of `doc`."""
     documents = sum(commit.files["keys"].rows or 0 for commit in keyed)
     partitions = partitions_for(documents * _ROW_BYTES, partition_bytes)
     phase = f"{name}.runs-{key}"

@@ -24,7 +24,7 @@ from pipeline.dedup.exact import followers_of
 from pipeline.dedup.groups import FOLLOWERS, Grouped, Grouping, group
 from pipeline.dedup.rejections import Rejections, write_ledger
 from pipeline.dedup.sketches import NUMBERED, split_in
-from pipeline.dedup.survivors import ORDER, id_text, row_of, split_of
+from pipeline.dedup.survivors import id_text, row_of, split_of
 from pipeline.dedup.verify import EDGES, STEPS
 from pipeline.engine import Engine, content_key, key_of
 from pipeline.exchange import level, partitions_for, read_partition, run_names, write_run
@@ -131,8 +131,9 @@ def _number(near: _Near, sketched: Sequence[Commit]) -> _Numbered:
                 {
                     "runs": numbers,
                     "group": number,
-                    "grouping": grouping,
-                    "signatures": [(split, sketched[split].files["signatures"].name) for split in grouping.members(number)],
+                    "signatures": [
+                        (split, sketched[split].files["signatures"].name) for split in grouping.members(number)
+                    ],
                     "settings": near.dumped,
                     "partitions": near.partitions(documents * bands * _BAND_BYTES),
                 },
@@ -161,7 +162,9 @@ class _Round:
     left: int
 
 
-def _round(near: _Near, numbered: _Numbered, number: int, bands: list[str], partitions: int, before: _Round | None) -> _Round:
+def _round(
+    near: _Near, numbered: _Numbered, number: int, bands: list[str], partitions: int, before: _Round | None
+) -> _Round:
     """buckets -> attach -> verify -> decide."""
     place = {"documents": numbered.documents, "ranges": numbered.ranges}
     shared = {"grouping": near.grouping, **place}
@@ -170,7 +173,16 @@ def _round(near: _Near, numbered: _Numbered, number: int, bands: list[str], part
         name + "buckets",
         "buckets:bucket_part",
         [
-            (unit, {"runs": bands, "partition": partition, "number_of_round": number, "crowded": near.settings.crowded, **shared})
+            (
+                unit,
+                {
+                    "runs": bands,
+                    "partition": partition,
+                    "number_of_round": number,
+                    "crowded": near.settings.crowded,
+                    **shared,
+                },
+            )
             for partition, unit in enumerate(_names("p", partitions))
         ],
     )
@@ -186,7 +198,7 @@ def _round(near: _Near, numbered: _Numbered, number: int, bands: list[str], part
                 {
                     "requests": requests,
                     "sets": before.sets[split] if before else None,
-                    "members": [numbered.members[0]] if len(numbered.members) == 1 else numbered.members,
+                    "members": numbered.members,
                     "view": near.view,
                     "unit": unit,
                     "split": split,
@@ -211,7 +223,12 @@ def _round(near: _Near, numbered: _Numbered, number: int, bands: list[str], part
     uncovered = near.runs(bucketed, name + "buckets", "uncovered", ["number"])
     decided: list[Commit] = []
     for partition, unit in enumerate(_names("p", numbered.ranges)):
-        given = {"edges": edges, "messages": run_names(decided, "messages"), "uncovered": uncovered, "partition": partition}
+        given = {
+            "edges": edges,
+            "messages": run_names(decided, "messages"),
+            "uncovered": uncovered,
+            "partition": partition,
+        }
         decided += near.run(name + "decide", "decide:decide_part", [(unit, {**given, **shared})])
     return _Round(
         sets=before.sets if before else [run_names([commit], "sets") for commit in attached],
@@ -237,7 +254,9 @@ def _next_bands(near: _Near, number: int, last: _Round) -> tuple[list[str], int]
             ],
         )
         return near.runs(emitted, name + "bands", "bands", ["hash", "number"]), partitions
-    sets = [{**standing, "sets": runs, "split": split, "grouping": near.grouping} for split, runs in enumerate(last.sets)]
+    sets = [
+        {**standing, "sets": runs, "split": split, "grouping": near.grouping} for split, runs in enumerate(last.sets)
+    ]
     counted = near.run(name + "counts", "buckets:count_part", list(zip(near.view.units, sets, strict=True)))
     counts = [commit.files["counts"].name for commit in counted]
     deep = 0
@@ -268,7 +287,13 @@ _SHOWN: Final = 250
 
 
 def told_part(
-    output: Output, *, links: Sequence[str], removed: Sequence[str], members: Sequence[str], group: int, grouping: Grouping
+    output: Output,
+    *,
+    links: Sequence[str],
+    removed: Sequence[str],
+    members: Sequence[str],
+    group: int,
+    grouping: Grouping,
 ) -> dict[str, Any]:
     """Task: `told` (by group of the follower's split): what became of the leader of each follower whose leader was
     removed: its followers are similar to the same document, as much."""
@@ -366,9 +391,13 @@ def near_dedup(
         ]
     )
     code = source_key(_MODULES)
-    key = key_of(settings.model_dump(mode="json"), code, libraries, read, upstream, content_key(sketched), partition_bytes)
+    key = key_of(
+        settings.model_dump(mode="json"), code, libraries, read, upstream, content_key(sketched), partition_bytes
+    )
     grouping = Grouping(splits=len(view.units))
-    near = _Near(engine=engine, view=view, settings=settings, grouping=grouping, key=key, partition_bytes=partition_bytes)
+    near = _Near(
+        engine=engine, view=view, settings=settings, grouping=grouping, key=key, partition_bytes=partition_bytes
+    )
     numbered = _number(near, sketched)
     bands, _ = settings.banding()
     partitions = near.partitions(numbered.documents * bands * _BAND_BYTES)

@@ -81,7 +81,7 @@ def splitters(output: Output, *, samples: Sequence[str], ranges: int) -> dict[st
 def number_part(
     output: Output, *, runs: Sequence[str], partition: int, first: int, grouping: Grouping
 ) -> dict[str, Any]:
-    """Task: `numbers` (NUMBERED by group of splits) of one range of the order, whose first document is number `first`."""
+    """Task: `numbers` (NUMBERED by group of splits) of one range of the order; its first document is number `first`."""
     rows = read_partition(output.files, runs, partition, schema=_ORDERED)
     order = np.lexsort([rows[name].to_numpy() for name in reversed(ORDER)])
     docs = rows["doc"].to_numpy()[order]
@@ -96,7 +96,6 @@ def band_part(
     *,
     runs: Sequence[str],
     group: int,
-    grouping: Grouping,
     signatures: Sequence[tuple[int, str]],
     settings: dict[str, Any],
     partitions: int,

@@ -1,8 +1,8 @@
 """The order of survivors: highest quality score, then longest text, then smallest id; as numbers that sort like it.
 
-    place  uint64   quality score (32 bits, inverted) and length in characters (32 bits, inverted): smaller goes first
-    id0, id1        the document's 128-bit id, its two halves as uint64
-    doc    uint64   split number (24 bits) and row (40 bits): tells apart rows with the same id, which no reader makes
+place  uint64   quality score (32 bits, inverted) and length in characters (32 bits, inverted): smaller goes first
+id0, id1        the document's 128-bit id, its two halves as uint64
+doc    uint64   split number (24 bits) and row (40 bits): tells apart rows with the same id, which no reader makes
 """
 
 from typing import Final

@@ -1,14 +1,13 @@
 """Verification: shingle sets travel to the documents that they are to be compared with, and are compared in full.
 
-    attach_part   a split: the sets that were asked for, addressed to the first document of each pair
-    verify_part   a partition of firsts: their sets against those of their later neighbours, streamed
+attach_part   a split: the sets that were asked for, addressed to the first document of each pair
+verify_part   a partition of firsts: their sets against those of their later neighbours, streamed
 """
 
 import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-import numba
 import numpy as np
 import pyarrow as pa
 
@@ -18,6 +17,7 @@ from pipeline.dedup.survivors import ordering, row_of
 from pipeline.exchange import by_hash, merge_partition, read_partition, write_run
 from pipeline.parts import Output
 from pipeline.view import View, read_documents
+from stages.compiled import compiled
 from stages.near_dedup import NearDedupSettings
 from stages.schema import SCORE_DECIMALS
 from stages.shingles import common, mix64, shingle_sets
@@ -39,8 +39,8 @@ STEPS: Final = 10**SCORE_DECIMALS
 _SHINGLES_AT_ONCE: Final = 16 << 20
 
 
-@numba.njit(cache=True, nogil=True)
-def _mixed(numbers: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
+@compiled
+def _mixed(numbers: np.ndarray) -> np.ndarray:
     out = np.empty_like(numbers)
     for place in range(len(numbers)):
         out[place] = mix64(numbers[place])
@@ -61,7 +61,14 @@ def _requests(output: Output, runs: Sequence[str], split: int, grouping: Groupin
 
 
 def _make_sets(
-    output: Output, owners: np.ndarray, *, view: View, unit: str, members: Sequence[str], split: int, settings: NearDedupSettings
+    output: Output,
+    owners: np.ndarray,
+    *,
+    view: View,
+    unit: str,
+    members: Sequence[str],
+    split: int,
+    settings: NearDedupSettings,
 ) -> pa.Table:
     """SETS of these documents of a split, from their texts."""
     known = read_partition(output.files, members, split, schema=NUMBERED).sort_by("number")
@@ -102,7 +109,9 @@ def attach_part(
     else:
         stored = read_partition(output.files, sets, 0, schema=SETS) if len(owners) else SETS.empty_table()
         place = np.searchsorted(stored["number"].to_numpy(), owner)
-    lengths = np.diff(stored["shingles"].combine_chunks().offsets.to_numpy()) if stored.num_rows else np.zeros(0, np.int64)
+    lengths = (
+        np.diff(stored["shingles"].combine_chunks().offsets.to_numpy()) if stored.num_rows else np.zeros(0, np.int64)
+    )
     weight = np.cumsum(lengths[place]) // _SHINGLES_AT_ONCE if len(place) else np.zeros(1, dtype=np.int64)
     for number, which in enumerate(np.unique(weight)):
         inside = np.flatnonzero(weight == which) if len(place) else np.zeros(0, dtype=np.int64)
@@ -115,7 +124,7 @@ def attach_part(
     return {"requests": len(owner), "sets": len(owners), "shingles": int(lengths[place].sum())}
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _compare(
     first: np.ndarray,
     second: np.ndarray,
@@ -124,7 +133,7 @@ def _compare(
     own: np.ndarray,
     jaccard: bool,
     out: np.ndarray,
-) -> tuple[int, int]:  # pragma: no cover - compiled
+) -> tuple[int, int]:
     """Similarity of each row's set to the own set of its first, in steps, rounded half up; own rows get -1.
 
     Returns where in `values` the last own set lies; (0, -1) if it is still `own`.

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.engine import Engine
-from pipeline.parser_child import ParserChild
+from pipeline.parser_child import RETRY_FACTOR, STOPPED, ParserChild
 from pipeline.parts import Commit, Output, Task
 from pipeline.phases.books import StageCount, excerpt
 from pipeline.sources.archive import Chain, Limits
@@ -30,9 +30,6 @@ from stages.schema import DOCUMENT
 BASE = pa.schema([*DOCUMENT, pa.field("visible_characters", pa.int64())])
 #: Which byte ranges of the input hold what.
 EXTENTS = pa.schema([pa.field("start", pa.int64()), pa.field("end", pa.int64()), pa.field("kind", pa.string())])
-#: A document that its budget stopped is tried once more at the end of its split, alone, with this times the budget.
-_SECOND_BUDGET = 10
-_RETRIED = frozenset({"timeout", "memory"})
 #: Reasons that the machine's load may have a part in, even after the second try.
 _NONDETERMINISTIC = frozenset({"timeout"})
 #: Sampling looks at this many leading hex digits of the id: 64 bits, so that any fraction is met to 1e-16.
@@ -110,14 +107,14 @@ def _extracted(
             continue
         books.read.kept += 1
         extracted = child.call(_raw(found), settings)
-        if extracted.reason in _RETRIED:
+        if extracted.reason in STOPPED:
             waiting.append((found, None))
         elif waiting:
             waiting.append((_without_content(found), extracted))
         else:
             yield found, extracted
     for document, done in waiting:
-        extracted = done or child.call(_raw(document), settings, budget_factor=_SECOND_BUDGET)
+        extracted = done or child.call(_raw(document), settings, budget_factor=RETRY_FACTOR)
         if done is None and extracted.reason in _NONDETERMINISTIC:
             books.nondeterministic += 1
         yield document, extracted

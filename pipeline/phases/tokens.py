@@ -50,7 +50,7 @@ class Learned:
 
 def keyed_hashes(values: pa.ChunkedArray, seed: int) -> np.ndarray:
     """uint64[n]: xxh3-64 of each string under a seed."""
-    return np.array([xxhash.xxh3_64_intdigest(value, seed) for value in values.to_pylist()], dtype=np.uint64)
+    return np.array([xxhash.xxh3_64_intdigest(value.encode(), seed) for value in values.to_pylist()], dtype=np.uint64)
 
 
 def learn_vocabulary(output: Output, *, view: View, settings: dict[str, Any], fraction: float) -> dict[str, Any]:

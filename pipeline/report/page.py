@@ -16,7 +16,7 @@ from stages.reasons import REASONS
 
 REPORT = "report.html"
 _HOST_ROWS = 20
-_SOURCE_ROWS = 50
+_SOURCE_ROWS = 20
 _OUTPUT_ROWS = 200
 _LANGUAGE_ROWS = 15
 

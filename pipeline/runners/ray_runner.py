@@ -70,7 +70,10 @@ class RayRunner:
         empty = Path(self._scratch.name) / "empty"
         empty.mkdir()
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        environment = {"working_dir": str(empty), "env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}}
+        environment = {
+            "working_dir": str(empty),
+            "env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"},
+        }
         local = {
             "num_cpus": workers,
             "include_dashboard": False,

@@ -5,64 +5,44 @@ from pathlib import Path
 
 from warcs import http, member, record
 
-_SUBJECTS = [
-    "the miller",
-    "a young engineer",
-    "our neighbour",
-    "the old captain",
-    "my sister",
-    "the committee",
-    "a travelling merchant",
-    "the gardener",
-]
-_VERBS = [
-    "measured",
-    "carried",
-    "described",
-    "repaired",
-    "remembered",
-    "painted",
-    "counted",
-    "defended",
-    "borrowed",
-    "explained",
-]
-_OBJECTS = [
-    "the northern bridge",
-    "a box of letters",
-    "every window of the house",
-    "the harvest of that year",
-    "an unfinished map",
-    "the committee's report",
-    "a small wooden boat",
-    "the long winter",
-]
-_TAILS = [
-    "before the rain came",
-    "with great patience",
-    "because nobody else would",
-    "after the meeting had ended",
-    "for reasons of their own",
-    "while the others were asleep",
-    "and that was the end of it",
-    "as it had been agreed",
-]
+_NOUNS = """miller engineer neighbour captain sister committee merchant gardener teacher river bridge harvest winter
+letter window map boat house garden market road forest village school story question answer machine engine paper
+morning evening table chair kitchen doctor farmer worker painter singer valley island coast tower wall gate field
+orchard stable bakery library museum station harbour lantern ladder bucket blanket""".split()
+_VERBS = """measured carried described repaired remembered painted counted defended borrowed explained watched followed
+visited bought sold opened closed cleaned found lost planned built moved studied admired feared praised""".split()
+_QUALITIES = """old young northern heavy quiet narrow bright empty distant careful patient sudden ordinary famous broken
+wooden early late gentle curious proud tired hungry friendly strange simple expensive green golden cold""".split()
+_LINKS = ["because", "although", "while", "after", "before", "so that", "and then", "whenever", "until", "but"]
+
+
+_GERMAN = (
+    "Der Müller hat gestern die Brücke gemessen und danach lange mit dem alten Kapitän gesprochen, "
+    "weil das Wetter schlecht war."
+)
+
+
+def _sentence(draw: random.Random) -> str:
+    def thing() -> str:
+        return f"{draw.choice(['the', 'a', 'every', 'that'])} {draw.choice(_QUALITIES)} {draw.choice(_NOUNS)}"
+
+    clause = f"{thing()} {draw.choice(_VERBS)} {thing()}"
+    place = f"{draw.choice(['near', 'behind', 'with', 'from', 'beside'])} {thing()}"
+    text = f"{clause} {place} {draw.choice(_LINKS)} {thing()} {draw.choice(_VERBS)} {thing()}."
+    return text[0].upper() + text[1:]
 
 
 def prose(seed: int, sentences: int = 24) -> list[str]:
-    """Paragraphs of plain English, different for every seed."""
+    """Paragraphs of four English sentences, different for every seed."""
     draw = random.Random(seed)
-    lines = [
-        f"{draw.choice(_SUBJECTS)} {draw.choice(_VERBS)} {draw.choice(_OBJECTS)} {draw.choice(_TAILS)}, on day {draw.randrange(1000)}."
-        for _ in range(sentences)
-    ]
-    text = [line[0].upper() + line[1:] for line in lines]
+    text = [_sentence(draw) for _ in range(sentences)]
     return [" ".join(text[start : start + 4]) for start in range(0, len(text), 4)]
 
 
 def page(paragraphs: list[str], *, title: str = "A page") -> bytes:
     body = "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs)
-    return f"<html><head><title>{title}</title></head><body><nav><a href='/'>Home</a></nav><article><h1>{title}</h1>{body}</article></body></html>".encode()
+    head = f"<html><head><title>{title}</title></head><body><nav><a href='/'>Home</a></nav>"
+    return f"{head}<article><h1>{title}</h1>{body}</article></body></html>".encode()
 
 
 def make_crawl(folder: Path, *, files: int = 3, pages_per_file: int = 20) -> Path:
@@ -84,15 +64,15 @@ def make_crawl(folder: Path, *, files: int = 3, pages_per_file: int = 20) -> Pat
 
 def _trouble() -> list[bytes]:
     near = prose(3)
-    near[-1] = near[-1].replace("day", "morning")
+    near[-1] = near[-1].replace("the", "this", 1)
     blocks = {
         "copy": http(page(prose(2))),
         "near": http(page(near)),
         "short": http(page(["Too short."])),
-        "spam": http(page(["buy now # # # # # # # # " * 30])),
+        "spam": http(page(["Buy it now and pay for it later, says the man # # # # # # # # # # # #. " * 12])),
         "random": http(random.Random(5).randbytes(4000)),
-        "nul": http(page([paragraph.replace("day", "d\0ay") for paragraph in prose(9_999)])),
-        "german": http(page(["Der Müller hat gestern die Brücke gemessen und danach lange mit dem alten Kapitän gesprochen, weil das Wetter schlecht war."] * 6)),
+        "nul": http(page([prose(9_999)[0].replace("the", "t\0he"), *prose(9_999)[1:]])),
+        "german": http(page([_GERMAN] * 6)),
         "gone": http(b"gone", status="404 Not Found"),
     }  # fmt: skip
     members = [member(record(block, url=f"http://trouble.test/{name}")) for name, block in blocks.items()]

@@ -1,6 +1,7 @@
 """Small corpora as views, and the definition of near deduplication in plain Python."""
 
 import hashlib
+import itertools
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -70,7 +71,12 @@ class Corpus:
                 {field.name: pa.array(columns.get(field.name, [None] * len(rows)), field.type) for field in schema}
             )
             tasks.append(
-                Task(phase=base.phase, unit=f"u{split:03d}", function="dedup_views:write_given", arguments={"table": table})
+                Task(
+                    phase=base.phase,
+                    unit=f"u{split:03d}",
+                    function="dedup_views:write_given",
+                    arguments={"table": table},
+                )
             )
         engine.run(tasks)
         return View(base=base, units=tuple(task.unit for task in tasks))
@@ -105,14 +111,14 @@ def by_definition(
 ) -> dict[str, list[tuple[str, float]]]:
     """The definition, word for word: walk in survivor order; remove what is similar to a kept document.
 
-    id of each removed document -> all kept ones before it that are similar and proposed: by a shared band, as all pairs,
-    or as one of `pairs` of ids.
+    id of each removed document -> all kept ones before it that are similar and proposed: by a shared band, as all
+    pairs, or as one of `pairs` of ids.
     """
     rows = sorted(corpus.rows, key=survivor_key)
     texts = pa.array([row["text"] for row in rows], pa.large_string())
     cut = {"unit": settings.shingle.unit, "size": settings.shingle.size}
     values, offsets = shingle_sets(texts, **cut)
-    sets = [set(values[a:b].tolist()) for a, b in zip(offsets, offsets[1:], strict=False)]
+    sets = [set(values[a:b].tolist()) for a, b in itertools.pairwise(offsets.tolist())]
     bands, in_band = settings.banding()
     signatures = sketch(texts, **cut, permutation_count=settings.permutations).signatures
     banded = [set(hashes.tolist()) for hashes in band_hashes(signatures, bands=bands, rows=in_band)]

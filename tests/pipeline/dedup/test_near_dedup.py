@@ -4,16 +4,16 @@ import gzip
 import hashlib
 import json
 import random
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import dedup_views
 import pytest
 from dedup_views import Corpus, by_definition, ledger_rows, make_engine, planted, replaced, verdicts, words
 
 from pipeline.dedup.near import near_dedup
 from pipeline.engine import Engine, merged_counts
-from pipeline.parts import Task, execute
+from pipeline.parts import Commit, Task, execute
 from pipeline.runners.base import TaskFailedError
 from stages.minhash import proposal_probability
 from stages.near_dedup import NearDedupSettings, Shingle
@@ -22,7 +22,9 @@ SHARED = Path(__file__).parents[3] / ".." / "shared" / "data"
 SMALL = NearDedupSettings(threshold=0.6, shingle=Shingle(size=3), crowded=64)
 
 
-def run(corpus: Corpus, folder: Path, settings: NearDedupSettings = SMALL, *, splits: int = 2, **options: Any) -> dict[str, Any]:
+def run(
+    corpus: Corpus, folder: Path, settings: NearDedupSettings = SMALL, *, splits: int = 2, **options: Any
+) -> dict[str, Any]:
     """verdicts, and the books, of one run over a corpus."""
     engine = make_engine(folder)
     view = corpus.view(engine, splits=splits)
@@ -31,7 +33,9 @@ def run(corpus: Corpus, folder: Path, settings: NearDedupSettings = SMALL, *, sp
         "removed": verdicts(engine, view, phase),
         "counts": merged_counts(engine.commits[phase]),
         "rounds": sum(c.counts.get("rounds", 0) for commits in engine.commits.values() for c in commits),
-        "pairs": sum(c.counts.get("pairs", 0) for p, commits in engine.commits.items() if ".verify-" in p for c in commits),
+        "pairs": sum(
+            c.counts.get("pairs", 0) for p, commits in engine.commits.items() if ".verify-" in p for c in commits
+        ),
         "engine": engine,
         "view": view,
         "phase": phase,
@@ -59,7 +63,13 @@ def test_is_the_definition_applied_to_the_proposed_pairs(tmp_path: Path, seed: i
 @pytest.mark.parametrize(("similarity", "crowded"), [("jaccard", 64), ("jaccard", 3), ("containment", 3)])
 def test_is_the_exact_definition_where_bands_propose_all_pairs(tmp_path: Path, similarity: str, crowded: int) -> None:
     settings = NearDedupSettings(
-        threshold=0.5, shingle=Shingle(size=2), permutations=1024, bands=1024, rows=1, crowded=crowded, similarity=similarity
+        threshold=0.5,
+        shingle=Shingle(size=2),
+        permutations=1024,
+        bands=1024,
+        rows=1,
+        crowded=crowded,
+        similarity=similarity,
     )
     corpus = Corpus(planted(8, 6, seed=7, length=40))
     assert_by_definition(corpus, run(corpus, tmp_path, settings), settings, all_pairs=True)
@@ -74,7 +84,9 @@ def test_the_same_survivors_whatever_order_splits_and_partitions(tmp_path: Path,
     reference = run(corpus, tmp_path / "0", settings, splits=1)
     assert_by_definition(corpus, reference, settings)
     for number, (splits, partition_bytes) in enumerate([(2, 1 << 28), (3, 10_000)], start=1):
-        found = run(corpus.shuffled(number), tmp_path / str(number), settings, splits=splits, partition_bytes=partition_bytes)
+        found = run(
+            corpus.shuffled(number), tmp_path / str(number), settings, splits=splits, partition_bytes=partition_bytes
+        )
         assert found["removed"] == reference["removed"]
 
 
@@ -102,7 +114,9 @@ def test_of_equal_documents_one_stays(tmp_path: Path, crowded: int) -> None:
 
 
 def test_empty_and_very_short_documents_stay(tmp_path: Path) -> None:
-    corpus = Corpus(["", "", " \n", "!!!", "!!!", "two words", "two words", "\x00", "\U0001f600" * 50, "\U0001f600" * 50])
+    corpus = Corpus(
+        ["", "", " \n", "!!!", "!!!", "two words", "two words", "\x00", "\U0001f600" * 50, "\U0001f600" * 50]
+    )
     assert run(corpus, tmp_path)["removed"] == {}
     assert run(Corpus([]), tmp_path / "none")["counts"]["documents"] == 0
 
@@ -118,7 +132,7 @@ def test_the_best_score_survives_then_the_longest_then_the_smallest_id(tmp_path:
 
 
 def windows() -> list[str]:
-    """60 windows of 163 shingles on one stream, 10 apart: adjacent ones have Jaccard .884, the next ones .78, distant ones 0."""
+    """60 windows of 163 shingles, each 10 further on: neighbours have Jaccard .884, the next .78, distant ones 0."""
     stream = [f"w{word:0>6}" for word in (drawn[1:] for drawn in words(800, seed=5))]
     return [" ".join(stream[10 * number : 10 * number + 167]) for number in range(60)]
 
@@ -158,40 +172,38 @@ def test_a_crowded_bucket_costs_no_square(tmp_path: Path) -> None:
     assert found["pairs"] < 3_000
 
 
-class FailingEngine(Engine):
-    """An engine whose n-th task dies half way."""
-
-    def __init__(self, folder: Path, *, dies_at: int) -> None:
-        super().__init__(str(folder), self)  # type: ignore[arg-type]
-        self.left = dies_at
+class Dying:
+    """A runner whose n-th task is killed."""
 
     workers = 1
 
-    def run(self, tasks: Any, again: Any = None) -> Any:
-        if again is None:
-            return super().run(tasks)
-        return self._execute(tasks, again)
+    def __init__(self, *, dies_at: int) -> None:
+        self.left = dies_at
 
-    def _execute(self, work: str, tasks: list[Task]) -> Any:
+    def run(self, work: str, tasks: Sequence[Task]) -> Iterator[tuple[int, Commit]]:
         for place, task in enumerate(tasks):
             self.left -= 1
             if self.left == 0:
-                raise TaskFailedError(f"{task.phase} {task.unit} killed")
+                raise TaskFailedError(f"{task.phase}, unit {task.unit}: killed")
             yield place, execute(work, task)
+
+    def close(self) -> None:
+        """Nothing to release."""
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     corpus = Corpus(planted(6, 8, seed=5))
     settings = SMALL.model_copy(update={"crowded": 3})
-    options = {"splits": 2, "partition_bytes": 10_000}
+    options: dict[str, Any] = {"splits": 2, "partition_bytes": 10_000}
     undisturbed = run(corpus, tmp_path / "undisturbed", settings, **options)
     tasks = sum(undisturbed["engine"].executed.values())
     for dies_at in range(3, tasks + 1, max(1, tasks // 6)):
         folder = tmp_path / str(dies_at)
-        engine = FailingEngine(folder, dies_at=dies_at)
+        engine = Engine(str(folder), Dying(dies_at=dies_at))
         with pytest.raises(TaskFailedError):
             near_dedup(engine, corpus.view(engine, splits=2), settings, upstream="test", partition_bytes=10_000)
-        run(corpus, folder, settings, **options)
+        resumed = run(corpus, folder, settings, **options)
+        assert sum(resumed["engine"].executed.values()) == tasks - dies_at + 1
         assert contents(folder) == contents(tmp_path / "undisturbed")
 
 
@@ -211,7 +223,12 @@ def test_the_ledger_says_which_document_was_kept_instead(tmp_path: Path) -> None
     texts = {row["id"]: row["text"] for row in corpus.rows}
     assert rows
     for row in rows:
-        assert (row["stage"], row["reason"], row["outcome"], row["threshold"]) == ("near_dedup", "near_dup", "dropped", 0.6)
+        assert (row["stage"], row["reason"], row["outcome"], row["threshold"]) == (
+            "near_dedup",
+            "near_dup",
+            "dropped",
+            0.6,
+        )
         assert row["partner"] not in found["removed"]
         assert texts[row["id"]].startswith(row["excerpt"][:100])
 
@@ -252,7 +269,9 @@ def test_on_a_crawl_precision_is_one_and_recall_follows_the_curve(tmp_path: Path
     expected = sum(1 - (1 - max(s for _, s in similar) ** rows) ** bands for similar in by_all_pairs.values())
     missed = len(by_all_pairs) - len(found["removed"])
     assert proposal_probability(0.75, bands=bands, rows=rows) >= 0.9
-    assert abs(missed - (len(by_all_pairs) - expected)) <= 8  # about three standard deviations of the few near the threshold
+    assert (
+        abs(missed - (len(by_all_pairs) - expected)) <= 8
+    )  # about three standard deviations of the few near the threshold
 
 
 def test_agrees_with_the_clusters_of_the_peer(tmp_path: Path) -> None:
@@ -266,7 +285,3 @@ def test_agrees_with_the_clusters_of_the_peer(tmp_path: Path) -> None:
     kept = sorted(cluster[identity] for identity in cluster if identity not in found["removed"])
     assert kept == sorted(set(cluster.values()))
     assert all(cluster[one] == cluster[two] for one, (two, _) in found["removed"].items())
-
-
-def test_helpers_are_importable_by_tasks() -> None:
-    assert dedup_views.write_given.__module__ == "dedup_views"
