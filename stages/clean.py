@@ -14,6 +14,7 @@ _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 #: Spaces that differ from U+0020 only in where a line may break. Templates write them for layout, and a classifier,
 #: a shingle or a byte-pair merge would take "a\u00a0word" for one word.
 _FIXED_SPACES: Final = re.compile("[\u00a0\u2007\u202f]")
+_LINE_ENDS: Final = re.compile("[ \t]+(?=\n)")
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 #: What shows that bytes were not text, or not in this encoding: the replacement character and control characters
 #: that no text file holds (line breaks, tab, form feed and escape are ordinary).
@@ -40,12 +41,12 @@ _WORD: Final = re.compile("[^\\W\\d_]+(?:[-\u2010][^\\W\\d_]+)?")
 def clean_text(text: str) -> str:
     """`text` with line breaks as \\n, without control characters but \\n and \\t, stripped of outer white space.
 
-    Spaces that only forbid a line break become plain ones.
+    Spaces that only forbid a line break become plain ones; lines lose the white space at their ends.
 
     Lone surrogates become U+FFFD, so that the result can always be encoded. Never raises; linear in the length.
     """
     text = _LINE_BREAKS.sub("\n", text)
-    text = _FIXED_SPACES.sub(" ", _CONTROLS.sub("", text))
+    text = _LINE_ENDS.sub("", _FIXED_SPACES.sub(" ", _CONTROLS.sub("", text)))
     return _SURROGATES.sub("\ufffd", text).strip()
 
 

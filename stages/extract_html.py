@@ -7,6 +7,7 @@ the tree. Neither it nor lexbor ever sees bytes: trafilatura would decompress th
 """
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,6 +36,11 @@ TRAFILATURA_OPTIONS: Final[dict[str, Any]] = {
     "with_metadata": False,
 }
 
+#: Elements in which a line break of the source is one of the text.
+_PREFORMATTED: Final = ("pre", "textarea", "listing", "xmp", "plaintext")
+#: A line break with the white space around it, next to something that is not white space: blank text is left alone.
+_SOURCE_LINE: Final = re.compile(r"(?<=\S)[ \t\r\f]*\n\s*|[ \t\r\f]*\n\s*(?=\S)")
+
 #: The depth at which libxml2 stops even with `huge_tree` is 2,048; two levels are html and body.
 DEEPEST: Final = 2046
 
@@ -50,15 +56,31 @@ class HtmlText:
 def with_trafilatura(page: str, *, scan: Scan, max_depth: int) -> HtmlText:
     """The text that `trafilatura.extract(page, **TRAFILATURA_OPTIONS)` returns, cleaned.
 
-    It differs in two points: nesting of 256 to `max_depth` and large text nodes are kept, and a page that does not say
+    It differs in three points: line breaks of the page's source code are white space, as in a browser; nesting of 256 to `max_depth` and large text nodes are kept, and a page that does not say
     `html` in its first 50 characters is not rejected for having one block only. Raises RefusedError (too_deep,
     parser_limit) where the parser did not keep the whole page.
     """
     tree = parse_whole(page, scan=scan, max_depth=max_depth)
     if tree is None:
         return HtmlText(title=None, text="")
+    _join_source_lines(tree)
     text = trafilatura.extract(tree, **TRAFILATURA_OPTIONS)
     return HtmlText(title=_title(tree), text=clean_text(text or ""))
+
+
+def _join_source_lines(tree: Any) -> None:
+    """Turn the line breaks of the source code into spaces, except in preformatted text.
+
+    trafilatura 2.3.1 keeps them where text follows a `br`, so that one sentence becomes several lines, and rules that
+    judge lines (C4's, FineWeb's) cut it to pieces.
+    """
+    kept = {inner for outer in tree.iter(*_PREFORMATTED) for inner in outer.iter()}
+    for element in tree.iter(etree.Element):
+        if element.text and "\n" in element.text and element not in kept:
+            element.text = _SOURCE_LINE.sub(" ", element.text)
+        inside = element in kept and element.tag not in _PREFORMATTED
+        if element.tail and "\n" in element.tail and not inside:
+            element.tail = _SOURCE_LINE.sub(" ", element.tail)
 
 
 def with_resiliparse(page: str, *, scan: Scan, max_depth: int) -> HtmlText:

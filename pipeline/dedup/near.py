@@ -15,28 +15,22 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline import exchange
 from pipeline.dedup import exact
 from pipeline.dedup.buckets import again_part
-from pipeline.dedup.exact import followers_of
-from pipeline.dedup.groups import FOLLOWERS, Grouped, Grouping, group
-from pipeline.dedup.rejections import Rejections, write_ledger
-from pipeline.dedup.sketches import NUMBERED, split_in
-from pipeline.dedup.survivors import id_text, row_of, split_of
-from pipeline.dedup.verify import EDGES, STEPS
+from pipeline.dedup.groups import Grouped, Grouping, group
 from pipeline.engine import Engine, content_key, key_of
-from pipeline.exchange import level, partitions_for, read_partition, run_names, write_run
+from pipeline.exchange import level, partitions_for, run_names
 from pipeline.keys import library_versions, source_key
-from pipeline.parts import Commit, Output, Task
+from pipeline.parts import Commit, Task
 from pipeline.view import View
 from stages.near_dedup import NearDedupSettings
 
 _OWN: Final = ("stages.minhash", "stages.near_dedup", "stages.shingles", "stages.normalise", "stages.schema")
 _MODULES: Final = (
     *exact.MODULES, *_OWN, "pipeline.dedup.buckets", "pipeline.dedup.decide", "pipeline.dedup.near",
-    "pipeline.dedup.sketches", "pipeline.dedup.verify",
+    "pipeline.dedup.outcome", "pipeline.dedup.sketches", "pipeline.dedup.verify",
 )  # fmt: skip
 _SKETCH_MODULES: Final = (*exchange.MODULES, *_OWN, "pipeline.dedup.sketches", "pipeline.dedup.survivors")
 #: What a document may cost where it meets others, in bytes, for choosing the number of partitions: its order, its edges
@@ -45,7 +39,6 @@ _ORDER_BYTES: Final = 32
 _DECIDE_BYTES: Final = 320
 _BAND_BYTES: Final = 16
 _PAIR_BYTES: Final = 40
-_TOLD: Final = pa.schema([pa.field(name, pa.uint64()) for name in ("doc", "similarity", "id0", "id1")])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +151,10 @@ class _Round:
     standing: list[str]
     removed: list[str]
     waiting: list[str]
-    #: Rows of crowded buckets that come again: none ends the rounds.
-    left: int
+    #: Rows of crowded buckets that may come again.
+    standing_rows: int
+    #: Documents that are neither kept nor removed: none ends the rounds.
+    waiting_documents: int
 
 
 def _round(
@@ -235,7 +230,8 @@ def _round(
         standing=near.runs(bucketed, name + "buckets", "standing", ["number", "hash"]),
         removed=near.runs(decided, name + "decide", "removed", ["second"]),
         waiting=near.runs(decided, name + "decide", "waiting", ["first", "second"]),
-        left=sum(commit.counts["standing"] for commit in bucketed),
+        standing_rows=sum(commit.counts["standing"] for commit in bucketed),
+        waiting_documents=sum(commit.counts["waiting"] for commit in decided),
     )
 
 
@@ -244,7 +240,7 @@ def _next_bands(near: _Near, number: int, last: _Round) -> tuple[list[str], int]
     name = f"round{number}."
     standing = {"standing": last.standing, "removed": last.removed}
     if number > 2:
-        partitions = near.partitions(last.left * _BAND_BYTES)
+        partitions = near.partitions(last.standing_rows * _BAND_BYTES)
         emitted = near.run(
             name + "bands",
             f"buckets:{again_part.__name__}",
@@ -270,7 +266,7 @@ def _next_bands(near: _Near, number: int, last: _Round) -> tuple[list[str], int]
         )
         counts = [commit.files["counts"].name for commit in summed]
     # A quarter of a document's shingles, some hundreds, stand for each of its rows.
-    partitions = near.partitions(last.left * _SHOWN * _BAND_BYTES)
+    partitions = near.partitions(last.standing_rows * _SHOWN * _BAND_BYTES)
     emitted = near.run(
         name + "bands",
         "buckets:refine_part",
@@ -284,81 +280,6 @@ def _next_bands(near: _Near, number: int, last: _Round) -> tuple[list[str], int]
 
 #: Shingles that a document of 1,000 words shows of itself at a threshold of 0.75.
 _SHOWN: Final = 250
-
-
-def told_part(
-    output: Output,
-    *,
-    links: Sequence[str],
-    removed: Sequence[str],
-    members: Sequence[str],
-    group: int,
-    grouping: Grouping,
-) -> dict[str, Any]:
-    """Task: `told` (by group of the follower's split): what became of the leader of each follower whose leader was
-    removed: its followers are similar to the same document, as much."""
-    rows = read_partition(output.files, links, group, schema=FOLLOWERS)
-    gone = read_partition(output.files, removed, group, schema=EDGES)
-    known = pa.concat_tables(
-        [read_partition(output.files, members, split, schema=NUMBERED) for split in grouping.members(group)]
-    ).sort_by("number")
-    places = np.searchsorted(known["number"].to_numpy(), gone["second"].to_numpy())
-    leaders = known["doc"].to_numpy()[places]
-    order = np.argsort(leaders)
-    leaders, gone = leaders[order], gone.take(pa.array(order))
-    leader = rows["leader"].to_numpy()
-    found = np.searchsorted(leaders, leader)
-    hit = found < len(leaders)
-    hit[hit] = leaders[found[hit]] == leader[hit]
-    chosen = gone.take(pa.array(found[hit]))
-    docs = rows["doc"].to_numpy()[hit]
-    table = pa.table([docs, *(chosen[name] for name in ("similarity", "id0", "id1"))], schema=_TOLD)
-    write_run(output, "told", table, partition=grouping.of(docs), keys=["doc"])
-    return {"followers": table.num_rows}
-
-
-def near_ledger(
-    output: Output,
-    *,
-    view: View,
-    unit: str,
-    label: str,
-    threshold: float,
-    followers: Sequence[str],
-    told: Sequence[str],
-    removed: Sequence[str],
-    members: Sequence[str],
-    split: int,
-    grouping: Grouping,
-) -> dict[str, Any]:
-    """Task: `ledger` of one split: leaders that were removed, and all followers."""
-    group = split // grouping.size
-    gone = read_partition(output.files, removed, group, schema=EDGES)
-    gone = gone.filter(pa.array(split_in(gone["second"].to_numpy()) == split))
-    known = read_partition(output.files, members, split, schema=NUMBERED).sort_by("number")
-    places = np.searchsorted(known["number"].to_numpy(), gone["second"].to_numpy())
-    ids = ("id0", "id1")
-    leaders = pa.table([known["doc"].to_numpy()[places], *(gone[name] for name in ("similarity", *ids))], schema=_TOLD)
-    own = followers_of(output, followers, split, grouping)
-    same = np.full(own.num_rows, STEPS, dtype=np.uint64)
-    kept_leader = pa.table([own["doc"], pa.array(same), *(own[name] for name in ids)], schema=_TOLD)
-    heard = read_partition(output.files, told, group, schema=_TOLD)
-    heard = heard.filter(pa.array(split_of(heard["doc"].to_numpy()) == split))
-    overruled = np.isin(own["doc"].to_numpy(), heard["doc"].to_numpy())
-    rows = pa.concat_tables([leaders, kept_leader.filter(pa.array(~overruled)), heard]).sort_by("doc")
-    return write_ledger(
-        output,
-        view,
-        unit,
-        Rejections(
-            label=label,
-            reason="near_dup",
-            rows=row_of(rows["doc"].to_numpy()),
-            measured=rows["similarity"].to_numpy() / STEPS,
-            threshold=threshold,
-            partner=id_text(rows["id0"].to_numpy(), rows["id1"].to_numpy()),
-        ),
-    )
 
 
 def near_dedup(
@@ -404,7 +325,7 @@ def near_dedup(
     number = 1
     last = _round(near, numbered, number, numbered.bands, partitions, None)
     removed = list(last.removed)
-    while last.left:
+    while last.waiting_documents:
         number += 1
         again, partitions = _next_bands(near, number, last)
         last = _round(near, numbered, number, again, partitions, last)
@@ -416,7 +337,7 @@ def near_dedup(
 def _finish(near: _Near, numbered: _Numbered, removed: list[str], label: str) -> str:
     told = near.run(
         "told",
-        "near:told_part",
+        "outcome:told_part",
         [
             (
                 unit,
@@ -444,7 +365,7 @@ def _finish(near: _Near, numbered: _Numbered, removed: list[str], label: str) ->
     }
     near.engine.run(
         [
-            Task(phase=phase, unit=unit, function="pipeline.dedup.near:near_ledger",
+            Task(phase=phase, unit=unit, function="pipeline.dedup.outcome:near_ledger",
                  arguments={**ledger, "unit": unit, "split": split})
             for split, unit in enumerate(near.view.units)
         ]

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from dedup_views import Corpus, by_definition, ledger_rows, make_engine, planted, replaced, verdicts, words
 
+from pipeline import exchange
+from pipeline.dedup import groups
 from pipeline.dedup.near import near_dedup
 from pipeline.engine import Engine, merged_counts
 from pipeline.parts import Commit, Task, execute
@@ -88,6 +90,21 @@ def test_the_same_survivors_whatever_order_splits_and_partitions(tmp_path: Path,
             corpus.shuffled(number), tmp_path / str(number), settings, splits=splits, partition_bytes=partition_bytes
         )
         assert found["removed"] == reference["removed"]
+
+
+def test_the_same_survivors_with_splits_in_groups_and_runs_in_levels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = Corpus(planted(10, 8, seed=12))
+    settings = SMALL.model_copy(update={"crowded": 3})
+    reference = run(corpus, tmp_path / "0", settings, splits=1)
+    monkeypatch.setattr(groups, "_TASKS_WANTED", 2)
+    assert [list(groups.Grouping(splits=7).members(group)) for group in range(2)] == [[0, 1, 2, 3], [4, 5, 6]]
+    monkeypatch.setitem(exchange.level.__kwdefaults__, "fan_in", 2)
+    found = run(corpus.shuffled(1), tmp_path / "1", settings, splits=7, partition_bytes=10_000)
+    assert any(".level2-" in phase for phase in found["engine"].commits)
+    assert found["removed"] == reference["removed"]
+    assert_by_definition(corpus, found, settings)
 
 
 def test_done_twice_is_done_once(tmp_path: Path) -> None:
