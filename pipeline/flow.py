@@ -180,12 +180,12 @@ class Flow:
         upstream = self.contents(_EXCHANGE_READS)
         settings = entry.settings
         if isinstance(settings, BloomSettings):
-            phase = bloom_dedup(self.engine, self.view, settings, self.pinned[label], upstream=upstream)
+            phase = bloom_dedup(self.engine, self.view, settings, self.pinned[label], upstream=upstream, label=label)
         elif isinstance(settings, ExactDedupSettings):
-            phase = exact_dedup(self.engine, self.view, settings, upstream=upstream)
+            phase = exact_dedup(self.engine, self.view, settings, upstream=upstream, label=label)
         else:
             assert isinstance(settings, NearDedupSettings)
-            phase = near_dedup(self.engine, self.view, settings, upstream=upstream)
+            phase = near_dedup(self.engine, self.view, settings, upstream=upstream, label=label)
         self.view = self.view.with_ledger(phase)
         self.judged.append(phase)
 

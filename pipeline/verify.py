@@ -132,9 +132,7 @@ def _shards(files: Files, manifest: Mapping[str, Any], looked: Counter[str]) -> 
         yield Finding(place="shards", problem=str(error))
         return
     if tokens != manifest["counts"]["tokens"]:
-        yield Finding(
-            place="shards", problem=f"hold {tokens} tokens, booked {manifest['counts']['tokens']}"
-        )
+        yield Finding(place="shards", problem=f"hold {tokens} tokens, booked {manifest['counts']['tokens']}")
 
 
 def _input(

@@ -56,9 +56,10 @@ class HtmlText:
 def with_trafilatura(page: str, *, scan: Scan, max_depth: int) -> HtmlText:
     """The text that `trafilatura.extract(page, **TRAFILATURA_OPTIONS)` returns, cleaned.
 
-    It differs in three points: line breaks of the page's source code are white space, as in a browser; nesting of 256 to `max_depth` and large text nodes are kept, and a page that does not say
-    `html` in its first 50 characters is not rejected for having one block only. Raises RefusedError (too_deep,
-    parser_limit) where the parser did not keep the whole page.
+    It differs in three points: line breaks of the page's source are white space, as in a browser; nesting of 256 to
+    `max_depth` and large text nodes are kept; and a page that does not say `html` in its first 50 characters is not
+    rejected for having one block only. Raises RefusedError (too_deep, parser_limit) where the parser did not keep the
+    whole page.
     """
     tree = parse_whole(page, scan=scan, max_depth=max_depth)
     if tree is None:

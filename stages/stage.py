@@ -38,7 +38,7 @@ class Settings(BaseModel):
         return self.model_dump(mode="json", exclude=self.names_of("threshold") | self.names_of("place"))
 
     def lasting(self) -> dict[str, Any]:
-        """All settings but places, as JSON values: what enters a root hash. The files at places count by their sha256."""
+        """All settings but places, as JSON values: what enters a root hash. Files at places count by their sha256."""
         return self.model_dump(mode="json", exclude=self.names_of("place"))
 
     def without_thresholds(self) -> "Settings":

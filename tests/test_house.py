@@ -75,7 +75,9 @@ def test_a_users_mistake_ends_with_code_2_and_one_sentence(tmp_path):
 
 
 def test_no_unsafe_deserialisation_in_our_code():
-    forbidden = re.compile(r"\b(pickle|dill|joblib|cloudpickle|marshal|shelve)\b|yaml\.load\(|allow_pickle=True|weights_only=False")
+    forbidden = re.compile(
+        r"\b(pickle|dill|joblib|cloudpickle|marshal|shelve)\b|yaml\.load\(|allow_pickle=True|weights_only=False"
+    )
     for folder in CODE:
         for path in (ROOT / folder).rglob("*.py"):
             for number, line in enumerate(path.read_text().split("\n"), start=1):

@@ -91,15 +91,18 @@ def _load(folder: str, name: str, sha256: str) -> Slice:
 def resolve_slices(folder: str, run_identity: str) -> list[dict[str, Any]]:
     """The slices that this run reads, as {"name", "sha256"} in the order of names.
 
-    All that are in the folder; or, if this run has published its own slice before, exactly those it read then, so that
-    the same run gives the same result however many others finished since. SliceError if one of those is gone or
-    changed.
+    `run_identity` is INPUT-RECIPE. All that are in the folder, but those that other recipes left over the same input:
+    a dump is not earlier than itself, and a variant of a recipe must not find everything seen. Or, if this run has
+    published its own slice before, exactly those it read then, so that the same run gives the same result however many
+    others finished since. SliceError if one of those is gone or changed.
     """
     files = Files(folder)
     own = run_identity + _SUFFIX
     present = [name for name in files.names("") if name.endswith(_SUFFIX)]
     if own not in present:
-        return [{"name": name, "sha256": files.sha256(name)[0]} for name in present]
+        same_input = run_identity.partition("-")[0] + "-"
+        earlier = [name for name in present if not name.startswith(same_input)]
+        return [{"name": name, "sha256": files.sha256(name)[0]} for name in earlier]
     read: list[dict[str, Any]] = read_header(files, own)["read"]
     for entry in read:
         if entry["name"] not in present or files.sha256(entry["name"])[0] != entry["sha256"]:

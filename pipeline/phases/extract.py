@@ -5,6 +5,7 @@ boundary it finds; then the driver walks each file's chain, and a split that did
 ended was shown a decoy and is read again from the right place.
 """
 
+import atexit
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -166,6 +167,7 @@ def parser_child() -> ParserChild:
     """This worker's parser child, started when first asked for."""
     if not _CHILD:
         _CHILD.append(ParserChild())
+        atexit.register(_CHILD[0].close)
     return _CHILD[0]
 
 

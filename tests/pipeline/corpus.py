@@ -5,14 +5,22 @@ from pathlib import Path
 
 from warcs import http, member, record
 
-_NOUNS = """miller engineer neighbour captain sister committee merchant gardener teacher river bridge harvest winter
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_NOUNS = _words("""miller engineer neighbour captain sister committee merchant gardener teacher river bridge harvest
+winter
 letter window map boat house garden market road forest village school story question answer machine engine paper
 morning evening table chair kitchen doctor farmer worker painter singer valley island coast tower wall gate field
-orchard stable bakery library museum station harbour lantern ladder bucket blanket""".split()
-_VERBS = """measured carried described repaired remembered painted counted defended borrowed explained watched followed
-visited bought sold opened closed cleaned found lost planned built moved studied admired feared praised""".split()
-_QUALITIES = """old young northern heavy quiet narrow bright empty distant careful patient sudden ordinary famous broken
-wooden early late gentle curious proud tired hungry friendly strange simple expensive green golden cold""".split()
+orchard stable bakery library museum station harbour lantern ladder bucket blanket""")
+_VERBS = _words("""measured carried described repaired remembered painted counted defended borrowed explained watched
+followed
+visited bought sold opened closed cleaned found lost planned built moved studied admired feared praised""")
+_QUALITIES = _words("""old young northern heavy quiet narrow bright empty distant careful patient sudden ordinary famous
+broken
+wooden early late gentle curious proud tired hungry friendly strange simple expensive green golden cold""")
 _LINKS = ["because", "although", "while", "after", "before", "so that", "and then", "whenever", "until", "but"]
 
 

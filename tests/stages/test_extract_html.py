@@ -61,7 +61,10 @@ def test_line_breaks_of_the_source_do_not_cut_sentences() -> None:
         "mapping of addresses, and for the delivery \nof numbers.</p><pre>one\n  two</pre></article></body></html>"
     )
     lines = engine("trafilatura", page).text.split("\n")
-    assert "The domain is used by protocols, such as for reverse mapping of addresses, and for the delivery of numbers." in lines
+    assert (
+        "The domain is used by protocols, such as for reverse mapping of addresses, and for the delivery of numbers."
+        in lines
+    )
     assert lines[-2:] == ["one", "  two"]
 
 

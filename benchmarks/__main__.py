@@ -1,0 +1,156 @@
+"""`make bench`: our kernels beside the library that does the same, one run, one core, one input; prints a table.
+
+    python -m benchmarks FOLDER     texts from every *.jsonl.gz below FOLDER that has a `text` column
+
+Each figure is CPU time of this process, the median of several repeats after a warm-up, with the spread beside it.
+"""
+
+import gzip
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasketch
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+import stages
+from stages.minhash import signatures
+from stages.near_dedup import NearDedupSettings
+from stages.stage import Stage
+from tokenizer.bpe import BPESettings, encode, learn, load
+
+REPEATS = 5
+#: Enough for a stable figure on a slow peer, little enough that all of it takes a minute or two.
+TEXT_BYTES = 16 << 20
+PEER_DOCUMENTS = 300
+RULES = ("gopher_quality", "gopher_repetition", "c4_quality", "fineweb_quality")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """MB of UTF-8 text in a CPU second: median, smallest and largest of the repeats."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:,.1f} ({self.low:,.1f} to {self.high:,.1f})"
+
+
+def texts_below(folder: Path) -> Iterator[str]:
+    """Texts of the JSONL files below a folder, in the order of their paths."""
+    for path in sorted(folder.rglob("*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                text = json.loads(line).get("text")
+                if isinstance(text, str) and len(text) > 200:
+                    yield text
+
+
+def take(texts: Iterator[str], size_bytes: int) -> list[str]:
+    taken, size = [], 0
+    for text in texts:
+        taken.append(text)
+        size += len(text.encode())
+        if size >= size_bytes:
+            break
+    return taken
+
+
+def measured(work: Callable[[], Any], size_bytes: int) -> Figure:
+    """The rate of `work` over `size_bytes` of text."""
+    work()
+    rates = []
+    for _ in range(REPEATS):
+        started = time.process_time()
+        work()
+        rates.append(size_bytes / 1e6 / (time.process_time() - started))
+    return Figure(median=statistics.median(rates), low=min(rates), high=max(rates))
+
+
+def size_of(texts: Sequence[str]) -> int:
+    return sum(len(text.encode()) for text in texts)
+
+
+def signature_rows(texts: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """Our signature kernel beside datasketch 2.0 with the same permutations, token hash and shingles."""
+    column = pa.array(texts, pa.large_string())
+    settings = NearDedupSettings()
+    ours = measured(lambda: signatures(column, settings), size_of(texts))
+    few = list(texts[:PEER_DOCUMENTS])
+
+    def peer() -> None:
+        for text in few:
+            words = text.lower().split()
+            shingles = [" ".join(words[at : at + 5]).encode() for at in range(max(1, len(words) - 4))]
+            sketch = datasketch.MinHash(num_perm=128, scheme="affine32", hashfunc=xxhash.xxh32_intdigest)
+            sketch.update_batch(shingles)
+
+    theirs = measured(peer, size_of(few))
+    return [
+        (
+            "MinHash signatures, 128 permutations, word 5-grams",
+            str(ours),
+            f"datasketch: {theirs}",
+            f"{ours.median / theirs.median:.0f} x",
+        )
+    ]
+
+
+def rule_rows(texts: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """All rule stages together, measuring and judging."""
+    table = pa.table({"text": pa.array(texts, pa.large_string())})
+
+    def work() -> None:
+        done: dict[str, pa.Table] = {}
+        for name in RULES:
+            stage = stages.CATALOGUE[name]
+            assert isinstance(stage, Stage)
+            assert stage.measure is not None
+            assert stage.judge is not None
+            settings = stage.settings()
+            made_by = f"{stage.measure.__module__}"
+            if made_by not in done:
+                done[made_by] = stage.measure(table, settings, {})
+            stage.judge(done[made_by], settings)
+
+    return [("Gopher, repetition, C4 and FineWeb rules together", str(measured(work, size_of(texts))), "", "")]
+
+
+def encode_rows(texts: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """Token encoding beside the library's own batch call."""
+    tokenizer = load(learn(texts[:500], BPESettings(vocab_size=8192)))
+    few = list(texts[:1000])
+    column = pa.array(few, pa.large_string())
+    ours = measured(lambda: encode(column, tokenizer), size_of(few))
+    theirs = measured(lambda: tokenizer.inner.encode_batch_fast(few, add_special_tokens=False), size_of(few))
+    return [
+        (
+            "token encoding, vocabulary of 8,192",
+            str(ours),
+            f"tokenizers: {theirs}",
+            f"{ours.median / theirs.median:.2f} x",
+        )
+    ]
+
+
+def main(folder: Path) -> None:
+    if not folder.is_dir():
+        sys.exit(f"{folder}: no such folder. Name one with *.jsonl.gz files that have a `text` column.")
+    texts = take(texts_below(folder), TEXT_BYTES)
+    print(f"{len(texts)} texts, {size_of(texts) / 1e6:.1f} MB, numpy {np.__version__}, pyarrow {pa.__version__}\n")
+    print("| what | ours, MB per CPU second | the peer | ratio |\n|---|---|---|---|")
+    for row in (*signature_rows(texts), *rule_rows(texts), *encode_rows(texts)):
+        print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data"))
