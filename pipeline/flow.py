@@ -9,7 +9,8 @@ threshold re-runs a comparison. A stage that rewrites text starts a new text; la
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from pipeline.dedup.bloom import bloom_dedup
 from pipeline.dedup.exact import exact_dedup
@@ -42,6 +43,10 @@ _EXCHANGE_READS = ("id", "text", "quality_score")
 _HTML_LIBRARIES = {"trafilatura": ("trafilatura", "lxml"), "resiliparse": ("resiliparse",)}
 
 
+#: What kind of phase it is, and the call that runs it.
+Step = tuple[Literal["extract", "measure", "judge", "exchange"], Callable[[], None]]
+
+
 def labels(recipe: Recipe) -> list[str]:
     """Each stage's name in the ledger: its type, with #2, #3… where a type stands more than once."""
     seen: dict[str, int] = {}
@@ -69,19 +74,20 @@ class Flow:
 
     def documents(self) -> None:
         """Run everything up to the last stage."""
-        for step in self.steps():
+        for _, step in self.steps():
             step()
 
-    def steps(self) -> Iterator[Callable[[], None]]:
-        """The phases as calls, in order."""
+    def steps(self) -> Iterator[Step]:
+        """The phases as calls, in order. All but an exchange update the view before they run tasks, so that a plan
+        can go on behind a phase that is still to be done; an exchange's result has a name only once it is there."""
         named = list(zip(labels(self.recipe), self.recipe.stages, strict=True))
-        yield lambda: self._extract(*named[0])
+        yield "extract", lambda: self._extract(*named[0])
         chain: list[tuple[str, StageEntry]] = []
         for label, entry in named[1:]:
             if isinstance(entry.definition, Exchange):
                 yield from self._chain(chain)
                 chain = []
-                yield lambda label=label, entry=entry: self._exchange(label, entry)  # type: ignore[misc]
+                yield "exchange", partial(self._exchange, label, entry)
             else:
                 chain.append((label, entry))
         yield from self._chain(chain)
@@ -112,7 +118,7 @@ class Flow:
             values, source_key(sorted({*_ALWAYS, *modules})), library_versions(sorted({*_ALWAYS_LIBRARIES, *libraries}))
         )
 
-    def _chain(self, chain: Sequence[tuple[str, StageEntry]]) -> Iterator[Callable[[], None]]:
+    def _chain(self, chain: Sequence[tuple[str, StageEntry]]) -> Iterator[Step]:
         judgements: list[tuple[str, StageEntry, View]] = []
         before: list[View] = []
 
@@ -121,22 +127,24 @@ class Flow:
                 before.append(self.view)
             definition = entry.definition
             assert isinstance(definition, Stage)
-            if definition.measure is not None:
-                self._measure(entry, definition)
+            run = self._measure(entry, definition) if definition.measure is not None else None
             if definition.judge is not None:
                 judgements.append((label, entry, self.view))
+            if run is not None:
+                run()
 
         def judge() -> None:
             if judgements:
                 self._judge(judgements, before[0])
 
         for label, entry in chain:
-            yield lambda label=label, entry=entry: measure(label, entry)  # type: ignore[misc]
+            yield "measure", partial(measure, label, entry)
         if chain:
-            yield judge
+            yield "judge", judge
 
-    def _measure(self, entry: StageEntry, definition: Stage) -> None:
-        """One layer. Stages that share a measure and its settings share the layer."""
+    def _measure(self, entry: StageEntry, definition: Stage) -> Callable[[], Any] | None:
+        """One layer, which joins the view at once; what is returned runs its tasks. None if the layer is there already:
+        stages that share a measure and its settings share it."""
         assert definition.measure is not None
         settings = entry.settings.measuring()
         function = definition.measure
@@ -149,12 +157,16 @@ class Flow:
         phase = f"measure-{function.__module__.rpartition('.')[2]}-{key}"
         layer = Layer(phase=phase, columns=tuple(definition.adds.names))
         if layer in self.view.layers:
-            return
+            return None
         view = self.view
         self.view = self.view.with_layer(layer)
-        self.run(phase, "pipeline.phases.measure:run",
-                  {"stage": entry.type, "settings": entry.settings.without_thresholds().model_dump(mode="json"),
-                   "resources": found, "view": view})  # fmt: skip
+        arguments = {
+            "stage": entry.type,
+            "settings": entry.settings.without_thresholds().model_dump(mode="json"),
+            "resources": found,
+            "view": view,
+        }
+        return partial(self.run, phase, "pipeline.phases.measure:run", arguments)
 
     def _judge(self, judged: Sequence[tuple[str, StageEntry, View]], before: View) -> None:
         judgements = []

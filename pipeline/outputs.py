@@ -1,6 +1,5 @@
 """The run's folder: finished parts brought under their public names, and the manifest that is written last."""
 
-import contextlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -34,24 +33,35 @@ def collect(work: Files, out: Files, wanted: Mapping[str, Written]) -> dict[str,
 
 
 def _bring(work: Files, out: Files, written: Written, name: str) -> None:
-    if out.exists(name) and out.sha256(name) == (written.sha256, written.size_bytes):
-        return
+    """Bring one file under its public name and hash it there: a part that rotted since its commit stops the run."""
     if out.exists(name):
         out.delete(name)
-    if work.local and out.local:
-        target = Path(out.path(name))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(OSError):  # other device, or a file system without links: copied below
-            target.hardlink_to(work.path(written.name))
-            return
+    if not _linked(work, out, written, name):
 
-    def copy(sink: Any) -> None:
-        with work.open(written.name) as source:
-            shutil.copyfileobj(source, sink, length=1 << 20)
+        def copy(sink: Any) -> None:
+            with work.open(written.name) as source:
+                shutil.copyfileobj(source, sink, length=1 << 20)
 
-    copied = out.write(name, copy)
-    if copied.sha256 != written.sha256:
-        raise OSError(f"{out.path(name)}: the copy differs from the part it was made of. Check the disk and run again.")
+        out.write(name, copy)
+    if out.sha256(name) != (written.sha256, written.size_bytes):
+        out.delete(name)
+        raise OSError(
+            f"{work.path(written.name)} is not what was committed: the disk or somebody changed it. Delete it and its "
+            ".commit.json and run again."
+        )
+
+
+def _linked(work: Files, out: Files, written: Written, name: str) -> bool:
+    """Whether the disk allowed a link instead of a copy: same device, and a file system with links."""
+    if not (work.local and out.local):
+        return False
+    target = Path(out.path(name))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(work.path(written.name))
+    except OSError:
+        return False
+    return True
 
 
 def read_manifest(out: str | Path) -> dict[str, Any]:

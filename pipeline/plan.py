@@ -1,12 +1,14 @@
 """What a run would do: every phase with its key, what is cached, what is left. Nothing is executed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pipeline.engine import Engine
 from pipeline.flow import Flow
 from pipeline.parts import Commit, Task, committed_units, read_commit
+from pipeline.phases import tokens
 from pipeline.recipe import Recipe
 from pipeline.run import pin_slices, plan_splits
 from pipeline.runners.inline import InlineRunner
@@ -53,16 +55,19 @@ def plan(recipe: Recipe, work: str) -> dict[str, Any]:
     engine = Looking(work)
     flow = Flow(engine=engine, recipe=recipe, splits=splits, pinned=pin_slices(recipe, splits))
     waiting = False
-    for step in flow.steps():
+    steps: list[tuple[str, Callable[[], Any]]] = [*flow.steps()]
+    steps += [("publish", flow.publish), ("exchange", partial(_tokens, flow))]
+    for kind, step in steps:
         try:
             step()
         except NotYetError:
             waiting = True
+            if kind == "exchange":
+                break
         except KeyError:
             if not waiting:
                 raise
             break  # an exchange hashes the contents of parts that do not exist yet
-    known = len(flow.judged)
     return {
         "recipe": recipe.resolved(),
         "input": {"sources": len({split.source.name for split in splits}), "splits": len(splits),
@@ -71,5 +76,9 @@ def plan(recipe: Recipe, work: str) -> dict[str, Any]:
             {"phase": planned.phase, "units": planned.units, "cached": planned.cached} for planned in engine.planned
         ],
         "complete": not waiting,
-        "judged_phases_known": known,
     }  # fmt: skip
+
+
+def _tokens(flow: Flow) -> None:
+    if flow.recipe.shards or flow.recipe.tokenizer:
+        tokens.make_shards(flow)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
@@ -59,7 +59,9 @@ class Tokenizer(_Part):
     vocab_size: Annotated[int, Field(ge=257, le=1 << 22)] = Field(
         default=32_768, description="entries, special tokens included"
     )
-    path: str | None = Field(default=None, description="a tokenizer.json to use instead of learning one")
+    path: Annotated[str, AfterValidator(lambda path: absolute(path))] | None = Field(
+        default=None, description="a tokenizer.json to use instead of learning one"
+    )
     sample_bytes: int = Field(
         default=200 << 20, ge=1 << 10, description="UTF-8 bytes of text that the vocabulary is learned from, at most"
     )
@@ -204,9 +206,20 @@ def _stage(tree: CommentedMap, number: int, entry: Any, where: str) -> StageEntr
     settings = {key: value for key, value in entry.items() if key != "type"}
     model = stages.CATALOGUE[kind].settings
     try:
-        return StageEntry(type=kind, settings=model.model_validate(settings))
+        return StageEntry(type=kind, settings=_anchored(model.model_validate(settings)))
     except ValidationError as error:
         raise RecipeError(_explain(error, tree, where, prefix=("stages", number), model=model)) from None
+
+
+def _anchored(settings: Settings) -> Settings:
+    """The settings with every place as seen from the folder that the command was given in: workers stand elsewhere."""
+    found = {name: getattr(settings, name) for name in settings.names_of("place")}
+    return settings.model_copy(update={name: absolute(path) for name, path in found.items() if path is not None})
+
+
+def absolute(path: str) -> str:
+    """A local path made absolute; `builtin/NAME` and addresses (s3://…) stay as they are."""
+    return path if "://" in path or path.startswith("builtin/") else str(Path(path).absolute())
 
 
 def _explain(

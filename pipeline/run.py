@@ -5,7 +5,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pipeline.outputs import collect, write_manifest
 from pipeline.parts import Commit
 from pipeline.phases import tokens
 from pipeline.phases.books import ConservationError
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, absolute
 from pipeline.root import root_hash
 from pipeline.runners.base import Runner
 from pipeline.runners.inline import InlineRunner
@@ -91,7 +91,7 @@ def run(
 
     Returns the manifest. Interrupted at any moment, the same call goes on from there and ends with the same bytes.
     """
-    started = time.time()
+    started, options = time.time(), anchored(options)
     with run_lock(options.out):
         splits = plan_splits(recipe, options.work)
         pinned = pin_slices(recipe, splits)
@@ -226,6 +226,11 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def anchored(options: Options) -> Options:
+    """The same options with local folders told from the root: workers stand in another folder."""
+    return replace(options, out=absolute(options.out), work=absolute(options.work))
 
 
 def default_work(out: str) -> str:

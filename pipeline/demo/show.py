@@ -26,7 +26,7 @@ _DEDUP = frozenset({"exact_dedup", "near_dedup"})
 
 def show(out: Path, *, workers: int, seeds: int) -> dict[str, Any]:
     """Make the input, run both variants, train, compare, report. Started again, it goes on where it stopped."""
-    console = Console()
+    console, out = Console(), out.absolute()
     started = time.monotonic()
     source = make_input(out, console)
     manifests = run_variants(out, source, workers=workers, console=console)
@@ -59,7 +59,12 @@ def make_input(out: Path, console: Console) -> Path:
     texts = [line for path in sorted((source / "held_out").glob("*.jsonl")) for line in path.read_text().splitlines()]
     (source / "held_out" / "all.jsonl").write_text("\n".join(texts) + "\n")
     (source / _READY).write_text(json.dumps(vars(summary), default=str, indent=1))
-    console.print(f"  {summary}")
+    console.print(
+        f"  {summary.pages} pages ({summary.html_bytes / 1e6:.0f} MB of HTML), {summary.pdf_pages} pages of PDF in "
+        f"{summary.pdfs} files; {summary.held_out_pages} pages held out. Damaged on purpose:"
+    )
+    for damage in summary.damaged:
+        console.print(f"    {damage}", highlight=False)
     return source
 
 

@@ -18,7 +18,7 @@ class Runner(Protocol):
 
     def run(self, work: str, tasks: Sequence[Task]) -> Iterator[tuple[int, Commit]]:
         """Yield (place in `tasks`, commit) as tasks finish, in any order. Raises TaskFailedError for the first that
-        fails for good; those under way end first."""
+        fails for good."""
         ...
 
     def close(self) -> None: ...

@@ -90,14 +90,15 @@ def _expand(path: str) -> Iterator[tuple[str, str]]:
             if info.type == pafs.FileType.File:
                 yield info.path.removeprefix(base).lstrip("/"), f"{scheme}://{info.path}"
         return
-    place = Path(path)
+    # Workers stand in another folder, so the place where a file lies is told from the root.
+    place = Path(path).absolute()
     if place.is_dir():
         yield from ((str(file.relative_to(place).as_posix()), str(file)) for file in _regular_files(place))
     elif place.is_file():
         yield place.name, str(place)
     else:
         fixed = Path(*_fixed_part(place.parts))
-        pattern = str(place.relative_to(fixed)) if fixed.parts else path
+        pattern = str(place.relative_to(fixed))
         for file in sorted(fixed.glob(pattern)) if pattern != "." else ():
             if file.is_file():
                 yield str(file.relative_to(fixed).as_posix()), str(file)

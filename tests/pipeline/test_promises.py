@@ -246,6 +246,36 @@ with run_lock(sys.argv[1]):
         pass
 
 
+def test_a_part_that_rotted_after_its_commit_stops_the_run_and_is_named(crawl, tmp_path):
+    options = {"overrides": ["stages.bloom.seen=" + str(tmp_path / "seen")]}
+    recipe = load_recipe(write_recipe(tmp_path, crawl), **options)
+    places = Options(out=str(tmp_path / "out"), work=str(tmp_path / "work"), runner="inline")
+    root = run(recipe, places)["root"]
+    part = next((tmp_path / "work").glob("publish-*/*.kept.parquet"))
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(OSError, match=part.name):
+        run(recipe, places)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    unit = part.name.removesuffix(".kept.parquet")
+    part.unlink()
+    (part.parent / f"{unit}.commit.json").unlink()
+    assert run(recipe, places)["root"] == root
+
+
 def test_peak_memory_is_in_the_manifest_and_under_its_bound(finished):
     _, _, manifest = finished
     assert 50 << 20 < manifest["observed"]["peak_worker_memory_bytes"] < 1_500_000_000
+
+
+def test_relative_places_mean_the_folder_of_the_command_for_every_worker(finished, crawl, tmp_path, monkeypatch):
+    """Workers of a cluster stand in other folders than the driver."""
+    _, _, manifest = finished
+    text = write_recipe(tmp_path, crawl).read_text()
+    (tmp_path / "input").symlink_to(crawl)
+    (tmp_path / "r.yaml").write_text(text.replace(str(crawl), "input").replace(str(tmp_path / "seen"), "seen"))
+    monkeypatch.chdir(tmp_path)
+    options = Options(out="out", work="work", runner="ray", workers=2)
+    assert run(load_recipe("r.yaml"), options)["root"] == manifest["root"]
+    assert list((tmp_path / "seen").glob("*.bloom"))
