@@ -155,10 +155,11 @@ def _print_plan(found: dict[str, Any]) -> None:
 def explain(
     run_folder: RunFolder,
     document: Annotated[str, typer.Argument(help="an id (8 digits or more), a url, or SOURCE:OFFSET")],
+    work: Annotated[str | None, typer.Option(help="the run's folder of cached phases, if it was moved")] = None,
 ) -> None:
     """Tell what happened to a document, stage by stage, with the values that were measured."""
     with told():
-        print(explain_document(str(run_folder), document))
+        print(explain_document(str(run_folder), document, work=work))
 
 
 @app.command()

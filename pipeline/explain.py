@@ -1,6 +1,7 @@
 """`tamis explain`: what happened to one document, stage by stage, with the measured values."""
 
 import itertools
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,6 @@ import pyarrow.compute as pc
 from pipeline.files import Files
 from pipeline.outputs import read_manifest
 from stages.reasons import REASONS
-from stages.schema import DOCUMENT
 
 _TEXT_CHARACTERS = 600
 
@@ -46,10 +46,14 @@ def _matching(places: pa.Table, wanted: str) -> pa.Array:
     return pc.indices_nonzero(pc.fill_null(hit, fill_value=False))
 
 
-def explain(out: str, wanted: str) -> str:
-    """The story of each matching document as text. UnknownDocumentError if there is none."""
+def explain(out: str, wanted: str, *, work: str | None = None) -> str:
+    """The story of each matching document as text. UnknownDocumentError if there is none.
+
+    The values that passed stages measured are read from the run's work folder, if it is still there.
+    """
     manifest = read_manifest(out)
-    stories = [_story(out, manifest, folder, row) for folder, row in itertools.islice(find(out, wanted), 20)]
+    parts = Files(work or manifest["observed"]["work"])
+    stories = [_story(out, manifest, parts, folder, row) for folder, row in itertools.islice(find(out, wanted), 20)]
     if not stories:
         raise UnknownDocumentError(
             f"{wanted!r}: no document of this run has this id, url or place. Give an id (8 digits or more), a url, "
@@ -58,21 +62,20 @@ def explain(out: str, wanted: str) -> str:
     return "\n\n".join(stories)
 
 
-def _story(out: str, manifest: Mapping[str, Any], folder: str, row: dict[str, Any]) -> str:
+def _story(out: str, manifest: Mapping[str, Any], parts: Files, folder: str, row: dict[str, Any]) -> str:
     lines = [
         f"document  {row['id']}",
         f"where     {row['source']}, byte {row['offset']}" + (f", record {row['record']}" if row["record"] else ""),
         f"url       {row['url'] or '(none)'}",
     ]
     stages = [stage["stage"] for stage in manifest["counts"]["stages"]]
-    if folder == "kept":
-        lines += [f"  {stage:<20} passed" for stage in stages]
-        lines.append("result    kept")
-        lines += [f"  {name:<36} {_shown(row[name])}" for name in row if name not in DOCUMENT.names]
-        lines.append(_quoted(row["text"]))
-        return "\n".join(lines)
-    passed = stages[: stages.index(row["stage"])] if row["stage"] in stages else []
-    lines += [f"  {stage:<20} passed" for stage in passed]
+    kept = folder == "kept"
+    values = _measured(manifest, parts, row)
+    for stage in stages if kept else stages[: stages.index(row["stage"])]:
+        measured = ", ".join(f"{name} {_shown(value)}" for name, value in values.get(stage, {}).items())
+        lines += textwrap.wrap(f"{stage:<20} passed  {measured}", 118, initial_indent="  ", subsequent_indent=" " * 30)
+    if kept:
+        return "\n".join([*lines, "result    kept", _quoted(row["text"])])
     lines.append(f"  {row['stage']:<20} {row['outcome']}: {row['reason']} ({REASONS[row['reason']]})")
     if row["measured"] is not None:
         held = f", threshold {_shown(row['threshold'])}" if row["threshold"] is not None else ""
@@ -87,6 +90,25 @@ def _story(out: str, manifest: Mapping[str, Any], folder: str, row: dict[str, An
     if row["excerpt"]:
         lines.append(_quoted(row["excerpt"]))
     return "\n".join(lines)
+
+
+def _measured(manifest: Mapping[str, Any], parts: Files, row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Stage -> column -> the value that the stage judged, as far as the work folder still holds it."""
+    values: dict[str, dict[str, Any]] = {}
+    for split in manifest["splits"]:
+        if split["source"] != row["source"]:
+            continue
+        base = f"{manifest['base']}/{split['unit']}.docs.parquet"
+        places = parts.read_table(base, ["id"])["id"].to_pylist() if parts.exists(base) else []
+        if row["id"] not in places:
+            continue
+        place = places.index(row["id"])
+        for stage, columns in manifest["columns"].items():
+            for column, phase in columns.items():
+                name = f"{phase}/{split['unit']}.docs.parquet"
+                if parts.exists(name):
+                    values.setdefault(stage, {})[column] = parts.read_table(name, [column])[column][place].as_py()
+    return values
 
 
 def _partner(out: str, identity: str) -> str:

@@ -71,6 +71,8 @@ class Flow:
     resources: dict[str, str] = field(default_factory=dict, init=False)
     #: Phases that say what each stage rejected, in order: extraction, judgements, exchanges.
     judged: list[str] = field(default_factory=list, init=False)
+    #: For each stage that judged columns: column -> folder of the parts that hold it as the stage saw it.
+    columns: dict[str, dict[str, str]] = field(default_factory=dict, init=False)
 
     def documents(self) -> None:
         """Run everything up to the last stage."""
@@ -177,6 +179,7 @@ class Flow:
             assert isinstance(definition, Stage)
             assert definition.judge is not None
             settings = entry.settings.model_dump(mode="json")
+            self.columns[label] = {column: view.holder(column) for column in definition.judges}
             judgements.append(Judgement(label=label, stage=entry.type, settings=settings, view=view))
             material.append(
                 [label, entry.settings.lasting(), [view.holder(column) for column in (*definition.judges, "text")]]

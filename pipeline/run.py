@@ -166,6 +166,7 @@ def _manifest(
                 "start": split.start,
                 "end": split.end,
                 "part": f"part-{number:05d}",
+                "unit": split.unit,
                 **commit.counts,
             }
             for number, (split, commit) in enumerate(zip(flow.splits, commits, strict=True))
@@ -173,6 +174,8 @@ def _manifest(
         "outputs": outputs,
         "phases": _phases(flow.engine),
         "published": published,
+        "columns": flow.columns,
+        "base": flow.view.base.phase,
         "shards": learned.summary if learned else None,
         "versions": _versions(),
         "resources": dict(sorted(flow.resources.items())),
@@ -213,6 +216,7 @@ def _observed(engine: Engine, options: Options, seconds: float) -> dict[str, Any
     return {
         "seconds": round(seconds, 3),
         "peak_worker_memory_bytes": int(max((commit.observed["peak_memory_bytes"] for commit in commits), default=0)),
+        "work": options.work,
         "runner": options.runner,
         "workers": options.workers if options.runner == "ray" else 1,
     }

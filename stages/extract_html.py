@@ -41,6 +41,9 @@ _PREFORMATTED: Final = ("pre", "textarea", "listing", "xmp", "plaintext")
 #: A line break with the white space around it, next to something that is not white space: blank text is left alone.
 _SOURCE_LINE: Final = re.compile(r"(?<=\S)[ \t\r\f]*\n\s*|[ \t\r\f]*\n\s*(?=\S)")
 
+#: What libxml2 takes from a page and lxml does not take back.
+_NOT_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
 #: The depth at which libxml2 stops even with `huge_tree` is 2,048; two levels are html and body.
 DEEPEST: Final = 2046
 
@@ -78,10 +81,10 @@ def _join_source_lines(tree: Any) -> None:
     kept = {inner for outer in tree.iter(*_PREFORMATTED) for inner in outer.iter()}
     for element in tree.iter(etree.Element):
         if element.text and "\n" in element.text and element not in kept:
-            element.text = _SOURCE_LINE.sub(" ", element.text)
+            element.text = _NOT_XML.sub("", _SOURCE_LINE.sub(" ", element.text))
         inside = element in kept and element.tag not in _PREFORMATTED
         if element.tail and "\n" in element.tail and not inside:
-            element.tail = _SOURCE_LINE.sub(" ", element.tail)
+            element.tail = _NOT_XML.sub("", _SOURCE_LINE.sub(" ", element.tail))
 
 
 def with_resiliparse(page: str, *, scan: Scan, max_depth: int) -> HtmlText:

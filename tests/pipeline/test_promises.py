@@ -97,8 +97,18 @@ def test_explain_tells_of_a_near_duplicate_a_rejected_page_and_a_damaged_record(
     assert sum("kept instead" in story for story in stories) == 1
     assert "found de" in explain(str(folder / "out"), "http://trouble.test/german")
     assert "bad_length" in explain(str(folder / "out"), "http://trouble.test/lying")
-    part = next(path for path in sorted((folder / "out" / "ledger").iterdir()))
-    assert part.exists()
+
+
+def test_explain_shows_what_passed_stages_measured_while_the_work_folder_is_there(finished, tmp_path):
+    folder, _, _ = finished
+    dropped = next(story for url in ("near", "copy") if "dropped" in (story := _story_of(folder, url)))
+    assert "mean_word_length" in dropped
+    assert "language_score" in dropped
+    assert "passed" in explain(str(folder / "out"), "http://site1.test/4", work=str(tmp_path))
+
+
+def _story_of(folder: Path, name: str) -> str:
+    return explain(str(folder / "out"), f"http://trouble.test/{name}")
 
 
 def test_a_second_run_in_the_same_place_does_nothing_and_ends_the_same(finished):
