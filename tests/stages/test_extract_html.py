@@ -58,7 +58,8 @@ def test_ordinary_pages_come_out_as_trafilatura_alone_extracts_them() -> None:
 def test_line_breaks_of_the_source_do_not_cut_sentences() -> None:
     page = (
         "<html><body><article><p><a href='/x'>Name</a><br/>\nThe domain is used by protocols, such as for reverse \n"
-        "mapping of addresses, and\x0b for the\x01 delivery \nof numbers.</p><pre>one\n  two</pre></article></body></html>"
+        "mapping of addresses, and\x0b for the\x01 delivery \nof numbers.</p>"
+        "<pre>one\n  two</pre></article></body></html>"
     )
     lines = engine("trafilatura", page).text.split("\n")
     assert (
