@@ -21,8 +21,7 @@ import pyarrow as pa
 import xxhash
 
 import stages
-from stages.minhash import signatures
-from stages.near_dedup import NearDedupSettings
+from stages.minhash import sketch
 from stages.stage import Stage
 from tokenizer.bpe import BPESettings, encode, learn, load
 
@@ -51,7 +50,7 @@ def texts_below(folder: Path) -> Iterator[str]:
         with gzip.open(path, "rt", encoding="utf-8", newline="\n") as lines:
             for line in lines:
                 text = json.loads(line).get("text")
-                if isinstance(text, str) and len(text) > 200:
+                if isinstance(text, str) and len(text) > 500:
                     yield text
 
 
@@ -83,8 +82,7 @@ def size_of(texts: Sequence[str]) -> int:
 def signature_rows(texts: Sequence[str]) -> list[tuple[str, str, str, str]]:
     """Our signature kernel beside datasketch 2.0 with the same permutations, token hash and shingles."""
     column = pa.array(texts, pa.large_string())
-    settings = NearDedupSettings()
-    ours = measured(lambda: signatures(column, settings), size_of(texts))
+    ours = measured(lambda: sketch(column, unit="word", size=5, permutation_count=128), size_of(texts))
     few = list(texts[:PEER_DOCUMENTS])
 
     def peer() -> None:
@@ -127,7 +125,7 @@ def rule_rows(texts: Sequence[str]) -> list[tuple[str, str, str, str]]:
 
 def encode_rows(texts: Sequence[str]) -> list[tuple[str, str, str, str]]:
     """Token encoding beside the library's own batch call."""
-    tokenizer = load(learn(texts[:500], BPESettings(vocab_size=8192)))
+    tokenizer = load(learn(texts, BPESettings(vocab_size=8192)))
     few = list(texts[:1000])
     column = pa.array(few, pa.large_string())
     ours = measured(lambda: encode(column, tokenizer), size_of(few))
@@ -148,8 +146,9 @@ def main(folder: Path) -> None:
     texts = take(texts_below(folder), TEXT_BYTES)
     print(f"{len(texts)} texts, {size_of(texts) / 1e6:.1f} MB, numpy {np.__version__}, pyarrow {pa.__version__}\n")
     print("| what | ours, MB per CPU second | the peer | ratio |\n|---|---|---|---|")
-    for row in (*signature_rows(texts), *rule_rows(texts), *encode_rows(texts)):
-        print("| " + " | ".join(row) + " |")
+    for rows in (signature_rows, rule_rows, encode_rows):
+        for row in rows(texts):
+            print("| " + " | ".join(row) + " |", flush=True)
 
 
 if __name__ == "__main__":
