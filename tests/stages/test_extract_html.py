@@ -6,6 +6,7 @@ import pytest
 import trafilatura
 
 from stages.clean import clean_text
+from stages.extract import ExtractSettings, RawRecord, extract_one
 from stages.extract_html import DEEPEST, TRAFILATURA_OPTIONS, HtmlText, with_resiliparse, with_trafilatura
 from stages.limits import RefusedError, scan_html
 
@@ -174,3 +175,17 @@ def test_odd_pages_give_text_or_nothing(name: str, hostile: str) -> None:
 
 def test_a_lone_block_is_a_page_too() -> None:
     assert SENTENCE in engine("trafilatura", f"<div><p>{SENTENCE}</p><p>{SENTENCE}</p></div>").text
+
+
+@pytest.mark.parametrize("name", ["trafilatura", "resiliparse"])
+def test_nul_and_lone_surrogates_leave_readable_text_behind(name: str) -> None:
+    """As a character reference, as the bytes that Java writes for one, and as a NUL in mid-word."""
+    words = "An ordinary sentence stands before it and another ordinary sentence stands behind it. " * 4
+    end = b"&#xD800; \xed\xa0\x80 mid\x00dle.</p></article></body></html>"
+    page = b"<html><body><article><p>" + words.encode() + end
+    record = RawRecord(content=page, media_type="text/html", charset="utf-8", url=None)
+    found = extract_one(record, ExtractSettings(engine=name))
+    assert found.reason is None
+    assert words.strip() in found.text
+    assert "\x00" not in found.text
+    found.text.encode("utf-8")
