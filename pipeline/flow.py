@@ -17,17 +17,18 @@ from pipeline.dedup.exact import exact_dedup
 from pipeline.dedup.near import near_dedup
 from pipeline.engine import Engine, content_key, key_of, merged_counts
 from pipeline.keys import library_versions, source_key
+from pipeline.parser_child import GATE_MODEL
 from pipeline.parts import Commit, Task
 from pipeline.phases import extract as extract_phase
 from pipeline.phases.judge import Judgement
 from pipeline.recipe import Recipe, StageEntry
-from pipeline.resources import identify_all
+from pipeline.resources import identify, identify_all
 from pipeline.sources.listing import Split
 from pipeline.view import Layer, View
 from stages.bloom_dedup import BloomSettings
 from stages.exact_dedup import ExactDedupSettings
 from stages.near_dedup import NearDedupSettings
-from stages.stage import Exchange, Stage
+from stages.stage import Exchange, Resource, Stage
 
 #: Every key holds these: the table's meaning and the runner's own way of writing.
 _ALWAYS = ("stages.schema", "stages.stage", "stages.reasons", "pipeline.files", "pipeline.parts", "pipeline.view")
@@ -40,7 +41,18 @@ _EXTRACT_MODULES = (
 )  # fmt: skip
 #: Columns that exchanges look at, as far as a view has them.
 _EXCHANGE_READS = ("id", "text", "quality_score")
-_HTML_LIBRARIES = {"trafilatura": ("trafilatura", "lxml"), "resiliparse": ("resiliparse",)}
+_HTML_LIBRARIES = {
+    "trafilatura": ("trafilatura", "lxml"),
+    "resiliparse": ("resiliparse", "lxml"),
+    "cascade": ("trafilatura", "lxml", "resiliparse", "fasttext-community"),
+}
+
+
+def _gate_resources(settings: Any) -> dict[str, str]:
+    """sha256 of the model that an extraction's gate asks, by its reference."""
+    if settings.engine != "cascade" or not settings.gate_languages:
+        return {}
+    return {GATE_MODEL: identify(Resource(name="gate", kind="fasttext", reference=GATE_MODEL))}
 
 
 #: What kind of phase it is, and the call that runs it.
@@ -105,7 +117,9 @@ class Flow:
         settings = entry.settings.model_dump(mode="json")
         read = self.recipe.input.model_dump(mode="json", include={"max_record_bytes", "sample"})
         engines = (*_HTML_LIBRARIES.get(settings["engine"], ()), settings["pdf_engine"], "fastwarc")
-        key = self._key([settings, read], _EXTRACT_MODULES, engines)
+        gate = _gate_resources(entry.settings)
+        self.resources |= gate
+        key = self._key([settings, read, gate], _EXTRACT_MODULES, engines)
         phase = f"extract-{key}"
         self.view = View(base=Layer(phase=phase, columns=tuple(extract_phase.BASE.names)), ledgers=(phase,),
                          units=tuple(split.unit for split in self.splits))  # fmt: skip

@@ -28,7 +28,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
-from stages.extract import Extracted, ExtractSettings, RawRecord, extract_one, load_engines
+from pipeline.models import builtin_path, load_fasttext
+from stages.extract import Extracted, ExtractSettings, Languages, RawRecord, extract_one, load_engines
 
 #: Reasons that may depend on time, memory or documents before, not on the document alone (a crash may be an allocation
 #: that failed): the caller tries such documents again, alone, at the end, with `budget_factor=RETRY_FACTOR`, and counts
@@ -46,6 +47,12 @@ RECYCLE_GROWTH_BYTES: Final = 200_000_000
 CACHE_DOCUMENTS: Final = 1_000
 #: Clock time for a child to import the parsers: 50 times what it takes.
 START_SECONDS: Final = 60.0
+#: The model that a cascade's gate asks: the one that the language stage uses unless told otherwise.
+GATE_MODEL: Final = "builtin/lid.176"
+#: With twenty labels the last has a probability of at most 0.05: what is not among them is below any useful gate.
+_GATE_LABELS: Final = 20
+#: The gate reads the beginning of the visible text: languages that a page keeps show there, and long pages cost more.
+_GATE_CHARACTERS: Final = 20_000
 _LENGTHS: Final = struct.Struct("<IQ")
 _CHUNK_BYTES: Final = 1 << 20
 _PR_SET_PDEATHSIG: Final = 1
@@ -318,7 +325,7 @@ def _confine(parent: int) -> None:
 
 
 def _serve(requests: BinaryIO, responses: BinaryIO) -> None:
-    settings = ExtractSettings()
+    settings, languages = ExtractSettings(), None
     documents = 0
     while head := requests.read(_LENGTHS.size):
         head_bytes, body_bytes = _LENGTHS.unpack(head)
@@ -327,13 +334,14 @@ def _serve(requests: BinaryIO, responses: BinaryIO) -> None:
         if "settings" in request:
             settings = ExtractSettings(**request["settings"])
             load_engines(settings)
+            languages = language_model(settings)
             # Parsers write no files; what their import wrote (compiled modules) is written by now.
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
             gc.freeze()
             answer = _frame({"resident_bytes": _resident_bytes("self")}, b"")
         else:
             cpu_seconds = request.pop("cpu_seconds")
-            answer = _limited(RawRecord(content=content, **request), settings, cpu_seconds)
+            answer = _limited(RawRecord(content=content, **request), settings, cpu_seconds, languages)
             documents += 1
         responses.write(answer)
         responses.flush()
@@ -341,7 +349,20 @@ def _serve(requests: BinaryIO, responses: BinaryIO) -> None:
             _empty_caches()
 
 
-def _limited(record: RawRecord, settings: ExtractSettings, cpu_seconds: float) -> bytes:
+def language_model(settings: ExtractSettings) -> Languages | None:
+    """What a cascade's gate asks for languages; None for engines that do not."""
+    if settings.engine != "cascade" or not settings.gate_languages:
+        return None
+    model = load_fasttext(builtin_path(GATE_MODEL))
+
+    def languages(line: str) -> dict[str, float]:
+        labels, scores = model.predict(line[:_GATE_CHARACTERS], k=_GATE_LABELS)
+        return {label.removeprefix("__label__"): float(score) for label, score in zip(labels, scores, strict=True)}
+
+    return languages
+
+
+def _limited(record: RawRecord, settings: ExtractSettings, cpu_seconds: float, languages: Languages | None) -> bytes:
     """The response to one document, made under its limits of CPU time and memory."""
     if sys.platform == "linux":
         mapped = int(Path("/proc/self/statm").read_bytes().split()[0]) * _PAGE_BYTES
@@ -349,7 +370,7 @@ def _limited(record: RawRecord, settings: ExtractSettings, cpu_seconds: float) -
     # SIGPROF's default action ends the process, in C code as well; to the microsecond, where RLIMIT_CPU counts seconds.
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     try:
-        result = extract_one(record, settings)
+        result = extract_one(record, settings, languages=languages)
         return _frame({name: getattr(result, name) for name in _RESULT_FIELDS}, result.text.encode())
     except MemoryError:
         result = _stopped("memory", float(settings.memory_bytes), "bytes of memory")

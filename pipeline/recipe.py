@@ -18,6 +18,9 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError
 
 import stages
+from stages.extract import ExtractSettings
+from stages.gopher_quality import GopherQualitySettings
+from stages.language import LanguageSettings
 from stages.stage import Exchange, Extraction, Settings, Stage
 
 #: A recipe is written by a person; a larger file is a mistake or an attack by aliases.
@@ -103,6 +106,35 @@ class Recipe(_Part):
         kinds = [isinstance(entry.definition, Extraction) for entry in entries]
         if not kinds or not kinds[0] or any(kinds[1:]):
             raise ValueError("the first stage, and no other, must be of type 'extract'")
+        return entries
+
+    @field_validator("stages")
+    @classmethod
+    def _gate_is_looser_than_what_follows(cls, entries: tuple[StageEntry, ...]) -> tuple[StageEntry, ...]:
+        """A cascade may only rule out what a later stage would reject anyway."""
+        gate = entries[0].settings if entries else None
+        if not isinstance(gate, ExtractSettings) or gate.engine != "cascade":
+            return entries
+        later = {entry.type: entry.settings for entry in entries[1:]}
+        language, words = later.get("language"), later.get("gopher_quality")
+        if gate.gate_languages:
+            keep = set(language.keep) if isinstance(language, LanguageSettings) else None
+            if keep is None or not keep <= set(gate.gate_languages):
+                raise ValueError(
+                    f"extract.gate_languages {list(gate.gate_languages)} would rule out pages that later stages keep: "
+                    f"add a language stage whose keep is among them (it is {sorted(keep) if keep else 'missing'})"
+                )
+            if isinstance(language, LanguageSettings) and language.min_score < gate.gate_min_language_score:
+                raise ValueError(
+                    f"extract.gate_min_language_score {gate.gate_min_language_score} is stricter than the language "
+                    f"stage's min_score {language.min_score}: lower the gate"
+                )
+        least = words.min_words if isinstance(words, GopherQualitySettings) else 0
+        if least < gate.gate_min_words:
+            raise ValueError(
+                f"extract.gate_min_words {gate.gate_min_words} is stricter than any later stage (gopher_quality asks "
+                f"for {least} words): lower the gate, or add that stage"
+            )
         return entries
 
     def resolved(self) -> dict[str, Any]:

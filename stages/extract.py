@@ -7,6 +7,7 @@ its own can: the pipeline runs it in a child and turns that child's death into a
 import importlib
 import importlib.util
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
@@ -15,16 +16,36 @@ from pydantic import model_validator
 from stages.charset import decode
 from stages.clean import clean_text
 from stages.limits import RefusedError, scan_html
+from stages.schema import SCORE_DECIMALS
 from stages.stage import Settings, setting
 
 
 class ExtractSettings(Settings):
     """How text is extracted, and what a document may cost."""
 
-    engine: Literal["trafilatura", "resiliparse"] = setting(
+    engine: Literal["trafilatura", "resiliparse", "cascade"] = setting(
         "trafilatura",
         "HTML engine. trafilatura finds the main text best (F1 .93 on its own 567 pages), resiliparse (.84) is ten "
-        "times as fast.",
+        "times as fast. cascade is trafilatura behind a gate: a cheap look at all visible text rules out pages that "
+        "the recipe's later stages would not keep (`gate_…`).",
+    )
+    gate_languages: tuple[str, ...] = setting(
+        (),
+        "cascade: languages that the recipe keeps, as lid.176 names them; a page whose visible text is in none of them "
+        "is ruled out. Empty: language rules nothing out.",
+    )
+    gate_min_language_score: float = setting(
+        0.05,
+        "cascade: summed probability of `gate_languages` below which a page is ruled out. Far below what a language "
+        "stage asks for (0.65), because menus in another language stand in the visible text of a page that is kept.",
+        ge=0,
+        le=1,
+    )
+    gate_min_words: int = setting(
+        50,
+        "cascade: words of all visible text below which a page is ruled out. The main text has fewer still, so a stage "
+        "that asks for this many words would drop it.",
+        ge=0,
     )
     pdf_engine: Literal["pypdfium2", "pymupdf"] = setting(
         "pypdfium2",
@@ -150,8 +171,18 @@ _BINARY: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _SNIFF_BYTES: Final = 4096
 
 
-def extract_one(record: RawRecord, settings: ExtractSettings) -> Extracted:
-    """Text of one record, or the reason why there is none. Same record, same result; raises MemoryError only."""
+#: Scripts without spaces between words, of which every character counts as a word (stages/words.py).
+_UNSPACED: Final = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+
+#: (text on one line) -> probability of each language, for those that are not next to impossible.
+Languages = Callable[[str], Mapping[str, float]]
+
+
+def extract_one(record: RawRecord, settings: ExtractSettings, *, languages: Languages | None = None) -> Extracted:
+    """Text of one record, or the reason why there is none. Same record, same result; raises MemoryError only.
+
+    `languages` is needed by a cascade with `gate_languages`, and by nothing else.
+    """
     declared = (record.media_type or "").split(";")[0].strip().lower()
     kind = declared or None
     try:
@@ -159,7 +190,7 @@ def extract_one(record: RawRecord, settings: ExtractSettings) -> Extracted:
         if kind == PDF:
             return _from_pdf(record.content, settings)
         _check_size(record.content, settings.max_html_bytes)
-        return _from_text(record, kind, settings)
+        return _from_text(record, kind, settings, languages)
     except RefusedError as refused:
         return Extracted(
             media_type=kind,
@@ -222,7 +253,7 @@ def _check_size(content: bytes, limit: int) -> None:
         raise RefusedError("too_large", f"{len(content)} bytes", measured=float(len(content)), threshold=float(limit))
 
 
-def _from_text(record: RawRecord, kind: str, settings: ExtractSettings) -> Extracted:
+def _from_text(record: RawRecord, kind: str, settings: ExtractSettings, languages: Languages | None) -> Extracted:
     decoded = decode(record.content, declared=record.charset)
     if decoded.unreadable > settings.max_unreadable:
         raise RefusedError(
@@ -236,9 +267,31 @@ def _from_text(record: RawRecord, kind: str, settings: ExtractSettings) -> Extra
     scan = scan_html(decoded.text, max_attributes=settings.max_attributes, max_depth=settings.max_depth)
     # Not at the top: the driver reads settings without loading parsers.
     engines = importlib.import_module("stages.extract_html")
-    engine = engines.with_trafilatura if settings.engine == "trafilatura" else engines.with_resiliparse
+    if settings.engine == "cascade":
+        text = engines.visible_text(decoded.text, scan=scan, max_depth=settings.max_depth)
+        _gate(text, settings, languages)
+    engine = engines.with_resiliparse if settings.engine == "resiliparse" else engines.with_trafilatura
     found = engine(decoded.text, scan=scan, max_depth=settings.max_depth)
     return _result(HTML, title=found.title, text=found.text, visible=scan.visible_characters)
+
+
+def _gate(visible: str, settings: ExtractSettings, languages: Languages | None) -> None:
+    """Raises RefusedError (gated) for a page that later stages of the recipe would not keep.
+
+    What the gate looks at is all visible text, menus included: signals on main text would be sharper, but a page that
+    the cheap engine misreads would be lost with them.
+    """
+    words = len(visible.split()) + len(_UNSPACED.findall(visible))
+    if words < settings.gate_min_words:
+        raise RefusedError("gated", "words of visible text", measured=words, threshold=settings.gate_min_words)
+    if settings.gate_languages:
+        assert languages is not None, "a cascade with gate_languages is given a language model"
+        found = languages(" ".join(visible.split()))
+        score = round(sum(found.get(language, 0.0) for language in settings.gate_languages), SCORE_DECIMALS)
+        if score < settings.gate_min_language_score:
+            likeliest = max(found, key=lambda language: found[language], default="none")
+            detail = f"visible text is in {likeliest}, not in {', '.join(settings.gate_languages)}"
+            raise RefusedError("gated", detail, measured=score, threshold=settings.gate_min_language_score)
 
 
 def _from_pdf(content: bytes, settings: ExtractSettings) -> Extracted:

@@ -87,8 +87,8 @@ def _join_source_lines(tree: Any) -> None:
             element.tail = _NOT_XML.sub("", _SOURCE_LINE.sub(" ", element.tail))
 
 
-def with_resiliparse(page: str, *, scan: Scan, max_depth: int) -> HtmlText:
-    """The text that `extract_plain_text(main_content=True)` returns, cleaned. Raises RefusedError (too_deep).
+def _lexbor_tree(page: str, *, scan: Scan, max_depth: int) -> Any:
+    """The page as lexbor parses it. Raises RefusedError (too_deep).
 
     lexbor has no limit of its own, but takes quadratic time to nest: where the scan cannot rule out that a page is
     deeper than `max_depth`, libxml2 decides, so that both engines refuse the same pages.
@@ -96,10 +96,20 @@ def with_resiliparse(page: str, *, scan: Scan, max_depth: int) -> HtmlText:
     if scan.may_be_deeper:
         parse_whole(page, scan=scan, max_depth=max_depth)
     try:
-        tree = HTMLTree.parse(page)
+        return HTMLTree.parse(page)
     except HTMLParserException as error:
         # lexbor takes any page; it fails only where it gets no memory.
         raise MemoryError("lexbor") from error
+
+
+def visible_text(page: str, *, scan: Scan, max_depth: int) -> str:
+    """All text that the page shows, menus included, not cleaned. Raises RefusedError (too_deep)."""
+    return str(extract_plain_text(_lexbor_tree(page, scan=scan, max_depth=max_depth), main_content=False))
+
+
+def with_resiliparse(page: str, *, scan: Scan, max_depth: int) -> HtmlText:
+    """The text that `extract_plain_text(main_content=True)` returns, cleaned. Raises RefusedError (too_deep)."""
+    tree = _lexbor_tree(page, scan=scan, max_depth=max_depth)
     return HtmlText(title=clean_title(tree.title), text=clean_text(extract_plain_text(tree, main_content=True)))
 
 

@@ -34,6 +34,7 @@ DROP: Final[dict[str, str]] = {
     "http_status": "the server did not answer with 200",
     "media_type": "neither HTML, PDF nor plain text",
     "empty": "no bytes in the body",
+    "gated": "ruled out before the costly extraction: later stages of the recipe would not keep it",
     "no_text": "parsed, but no text came out",
     "too_short": "less text than the stage asks for",
     "language": "not in a language that the recipe keeps, or not surely enough",
