@@ -7,9 +7,12 @@ threshold re-runs a comparison. A stage that rewrites text starts a new text; la
 `Flow` is used twice: by the run, and by the plan with an engine that only looks what is there.
 """
 
+import platform
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.dedup.bloom import bloom_dedup
@@ -30,22 +33,24 @@ from stages.exact_dedup import ExactDedupSettings
 from stages.near_dedup import NearDedupSettings
 from stages.stage import Exchange, Resource, Stage
 
-#: Every key holds these: the table's meaning and the runner's own way of writing.
-_ALWAYS = ("stages.schema", "stages.stage", "stages.reasons", "pipeline.files", "pipeline.parts", "pipeline.view")
-_ALWAYS_LIBRARIES = ("pyarrow", "numpy")
-_EXTRACT_MODULES = (
-    "pipeline.phases.extract", "pipeline.phases.books", "pipeline.parser_child", "pipeline.sources.archive",
-    "pipeline.sources.framing", "pipeline.sources.http", "pipeline.sources.member", "pipeline.sources.reader",
-    "pipeline.sources.records", "pipeline.sources.single", "stages.charset", "stages.clean", "stages.extract",
-    "stages.extract_html", "stages.extract_pdf", "stages.limits",
-)  # fmt: skip
+#: What tasks look up by name, so that no import leads to it (pipeline/keys.py follows imports by itself).
+_EXTRACT_MODULES = ("pipeline.phases.extract", "stages.extract_html", "stages.extract_pdf")
+_ALWAYS_LIBRARIES = ("pyarrow", "numpy", "xxhash")
+#: Every page's character set is guessed by resiliparse, whichever engine reads it; zlib inflates every member.
+_READ_LIBRARIES = ("fastwarc", "resiliparse")
 #: Columns that exchanges look at, as far as a view has them.
 _EXCHANGE_READS = ("id", "text", "quality_score")
+_TRAFILATURA = ("trafilatura", "lxml", "justext", "htmldate", "courlan", "lxml-html-clean")
 _HTML_LIBRARIES = {
-    "trafilatura": ("trafilatura", "lxml"),
-    "resiliparse": ("resiliparse", "lxml"),
-    "cascade": ("trafilatura", "lxml", "resiliparse", "fasttext-community"),
+    "trafilatura": _TRAFILATURA,
+    "resiliparse": ("lxml",),
+    "cascade": (*_TRAFILATURA, "fasttext-community"),
 }
+
+
+def shown_reference(reference: str) -> str:
+    """How a manifest names a model or list: the builtin's name, or the file's name without the place where it lies."""
+    return reference if reference.startswith("builtin/") else Path(reference).name
 
 
 def _gate_resources(settings: Any) -> dict[str, str]:
@@ -116,10 +121,11 @@ class Flow:
     def _extract(self, label: str, entry: StageEntry) -> None:
         settings = entry.settings.model_dump(mode="json")
         read = self.recipe.input.model_dump(mode="json", include={"max_record_bytes", "sample"})
-        engines = (*_HTML_LIBRARIES.get(settings["engine"], ()), settings["pdf_engine"], "fastwarc")
+        engines = (*_HTML_LIBRARIES[settings["engine"]], settings["pdf_engine"], *_READ_LIBRARIES)
         gate = _gate_resources(entry.settings)
         self.resources |= gate
-        key = self._key([settings, read, gate], _EXTRACT_MODULES, engines)
+        runtime = [platform.python_version(), zlib.ZLIB_RUNTIME_VERSION]
+        key = self._key([settings, read, gate, runtime], _EXTRACT_MODULES, engines)
         phase = f"extract-{key}"
         self.view = View(base=Layer(phase=phase, columns=tuple(extract_phase.BASE.names)), ledgers=(phase,),
                          units=tuple(split.unit for split in self.splits))  # fmt: skip
@@ -130,9 +136,7 @@ class Flow:
         self.view = View(base=self.view.base, ledgers=(phase,), units=tuple(split.unit for split in self.splits))
 
     def _key(self, values: Any, modules: Sequence[str], libraries: Sequence[str]) -> str:
-        return key_of(
-            values, source_key(sorted({*_ALWAYS, *modules})), library_versions(sorted({*_ALWAYS_LIBRARIES, *libraries}))
-        )
+        return key_of(values, source_key(modules), library_versions([*_ALWAYS_LIBRARIES, *libraries]))
 
     def _chain(self, chain: Sequence[tuple[str, StageEntry]]) -> Iterator[Step]:
         judgements: list[tuple[str, StageEntry, View]] = []
@@ -166,16 +170,24 @@ class Flow:
         function = definition.measure
         needed = definition.resources(entry.settings.without_thresholds())
         found = identify_all(needed)
-        self.resources |= {resource.reference: found[resource.name] for resource in needed}
+        self.resources |= {shown_reference(resource.reference): found[resource.name] for resource in needed}
+        # How a file is read depends on its ending, and on what the loader is told.
+        read_as = [
+            [found[each.name], each.kind, Path(each.reference).suffixes, dict(each.parameters)] for each in needed
+        ]
         held = [self.view.holder(column) for column in definition.reads]
         modules = (function.__module__, "pipeline.phases.measure", *definition.modules)
-        key = self._key([function.__qualname__, settings, found, held], modules, definition.libraries)
+        key = self._key([function.__qualname__, settings, read_as, held], modules, definition.libraries)
         phase = f"measure-{function.__module__.rpartition('.')[2]}-{key}"
         layer = Layer(phase=phase, columns=tuple(definition.adds.names))
-        if layer in self.view.layers:
-            return None
         view = self.view
-        self.view = self.view.with_layer(layer)
+        if any(self.view.holder(column) != phase for column in layer.columns if column in self.view.columns) or (
+            layer not in self.view.layers
+        ):
+            # Also a layer that is there already, if another one has hidden it since: the judge sees the newest.
+            self.view = self.view.with_layer(layer)
+        if layer in view.layers:
+            return None
         arguments = {
             "stage": entry.type,
             "settings": entry.settings.without_thresholds().model_dump(mode="json"),
@@ -187,7 +199,7 @@ class Flow:
     def _judge(self, judged: Sequence[tuple[str, StageEntry, View]], before: View) -> None:
         judgements = []
         material: list[Any] = [list(before.ledgers)]
-        modules = {"pipeline.phases.judge", "pipeline.phases.books"}
+        modules = {"pipeline.phases.judge"}
         for label, entry, view in judged:
             definition = entry.definition
             assert isinstance(definition, Stage)
@@ -198,7 +210,7 @@ class Flow:
             material.append(
                 [label, entry.settings.lasting(), [view.holder(column) for column in (*definition.judges, "text")]]
             )
-            modules.add(definition.judge.__module__)
+            modules.update([definition.judge.__module__, *definition.modules])
         phase = f"judge-{self._key(material, tuple(modules), ())}"
         self.view = self.view.with_ledger(phase)
         self.judged.append(phase)
@@ -219,9 +231,15 @@ class Flow:
         self.judged.append(phase)
 
     def contents(self, columns: Sequence[str]) -> str:
-        """One key over the contents of the parts that hold these columns, and of all ledgers so far."""
+        """One key over the contents of the parts that hold these columns, and over which documents are alive.
+
+        Why the others are not alive does not count: a threshold that moves without changing a verdict, or another
+        measure in between, changes no such key.
+        """
         held = [self.view.holder(column) for column in columns if column in self.view.columns]
-        return key_of([content_key(self.engine.commits[phase]) for phase in dict.fromkeys([*held, *self.view.ledgers])])
+        last = self.engine.commits[self.view.ledgers[-1]]
+        alive = [[commit.unit, commit.counts.get("alive", "all")] for commit in last]
+        return key_of([content_key(self.engine.commits[phase]) for phase in dict.fromkeys(held)], alive)
 
     def stage_counts(self) -> list[dict[str, Any]]:
         """One line a stage in the order of the data: documents in, kept, and rejected by reason."""

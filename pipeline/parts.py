@@ -14,8 +14,10 @@ import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 
 from pipeline.files import Files, Written
@@ -124,7 +126,17 @@ def execute(work: str, task: Task) -> Commit:
 
 
 def peak_memory_bytes() -> int:
-    """The largest resident size that this process or one of its ended children has reached, in bytes."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return int(max(own, children)) * 1024
+    """Bytes that this worker has held at most: its own peak, and on top of it that of its parser child, whichever of
+    those that live and those that have ended took most. Linux counts what they share twice, so it is an upper bound."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return int(own + max(ended, sum(_peak_of(child.pid) for child in psutil.Process().children(recursive=True))))
+
+
+def _peak_of(pid: int) -> int:
+    """VmHWM of a living process in bytes; 0 where there is no /proc, or the process is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.split("\n") if line.startswith("VmHWM:")), 0)

@@ -9,9 +9,18 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
@@ -41,7 +50,7 @@ class Input(_Part):
     """What is read."""
 
     #: Files, folders and patterns. Where they lie is no part of a run's identity: what they hold is.
-    paths: tuple[str, ...] = Field(default=(), description="files, folders or glob patterns; local or s3://")
+    paths: tuple[str, ...] = Field(default=(), description="files, folders, glob patterns; s3:// files and folders")
     split_bytes: int = Field(
         default=64 << 20,
         ge=1024,
@@ -137,6 +146,12 @@ class Recipe(_Part):
             )
         return entries
 
+    @model_validator(mode="after")
+    def _shards_need_a_vocabulary(self) -> Self:
+        if self.shards is not None and self.tokenizer is None:
+            raise ValueError("shards need a tokenizer: add 'tokenizer: {type: bpe, vocab_size: …}' or its 'path'")
+        return self
+
     def resolved(self) -> dict[str, Any]:
         """Every setting as JSON values, without the places where files lie: what the root hash covers."""
         plain = self.model_dump(mode="json", exclude={"input": {"paths"}, "stages": True, "tokenizer": {"path"}})
@@ -188,7 +203,11 @@ def _apply(tree: CommentedMap, override: str) -> None:
     found = _OVERRIDE.fullmatch(override)
     if not found:
         raise RecipeError(f"--set {override!r}: write KEY=VALUE, for example --set stages.quality.min_score=0.2")
-    keys, value = found.group(1).split("."), YAML(typ="safe", pure=True).load(found.group(2))
+    keys = found.group(1).split(".")
+    try:
+        value = YAML(typ="safe", pure=True).load(found.group(2))
+    except MarkedYAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is not YAML: {error.problem}. Quote text") from error
     place: Any = tree
     for number, key in enumerate(keys[:-1]):
         if isinstance(place, CommentedSeq):
@@ -250,8 +269,9 @@ def _anchored(settings: Settings) -> Settings:
 
 
 def absolute(path: str) -> str:
-    """A local path made absolute; `builtin/NAME` and addresses (s3://…) stay as they are."""
-    return path if "://" in path or path.startswith("builtin/") else str(Path(path).absolute())
+    """A local path made absolute (file:// too); `builtin/NAME` and other addresses (s3://…) stay as they are."""
+    path = path.removeprefix("file://")
+    return path if "://" in path or path.startswith("builtin/") else str(Path(path).resolve())
 
 
 def _explain(
@@ -260,7 +280,7 @@ def _explain(
     lines = []
     for problem in error.errors():
         location = (*prefix, *problem["loc"])
-        key = _dotted(location)
+        key = _dotted(location) or "recipe"
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             known = _known_keys(model, problem["loc"][:-1])

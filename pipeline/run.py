@@ -19,11 +19,14 @@ from pipeline.parts import Commit
 from pipeline.phases import tokens
 from pipeline.phases.books import ConservationError
 from pipeline.recipe import Recipe, absolute
+from pipeline.resources import ResourceError, identify_all, load_resources
 from pipeline.root import root_hash
-from pipeline.runners.base import Runner
+from pipeline.runners.base import Runner, TaskFailedError
 from pipeline.runners.inline import InlineRunner
 from pipeline.sources.listing import Split, cut, list_sources
 from stages.bloom_dedup import BloomSettings
+from stages.stage import Stage
+from tokenizer.bpe import load
 
 FORMAT = 1
 _CACHE = "sources.json"
@@ -73,6 +76,22 @@ def run_identity(recipe: Recipe, splits: Sequence[Split]) -> str:
     return f"{key_of(dump)}-{key_of(recipe.resolved())}"
 
 
+def check_resources(recipe: Recipe) -> None:
+    """Load every model, list and vocabulary of the recipe, before any work. ResourceError names what is wrong."""
+    for entry in recipe.stages:
+        if isinstance(entry.definition, Stage):
+            needed = entry.definition.resources(entry.settings.without_thresholds())
+            try:
+                load_resources(needed, expected=identify_all(needed))
+            except (ValueError, OSError) as error:
+                raise ResourceError(f"stage {entry.type}: {error}") from error
+    if recipe.tokenizer is not None and recipe.tokenizer.path is not None:
+        try:
+            load(Path(recipe.tokenizer.path).read_bytes())
+        except (ValueError, OSError) as error:
+            raise ResourceError(f"tokenizer.path: {error}") from error
+
+
 def pin_slices(recipe: Recipe, splits: Sequence[Split]) -> dict[str, list[dict[str, Any]]]:
     """The Bloom slices that each `bloom` stage reads: resolved once, before any work."""
     identity = run_identity(recipe, splits)
@@ -93,6 +112,7 @@ def run(
     """
     started, options = time.time(), anchored(options)
     with run_lock(options.out):
+        check_resources(recipe)
         splits = plan_splits(recipe, options.work)
         pinned = pin_slices(recipe, splits)
         own = runner or make_runner(options)
@@ -101,15 +121,23 @@ def run(
             flow = Flow(engine=engine, recipe=recipe, splits=splits, pinned=pinned)
             flow.documents()
             published, commits = flow.publish()
-            wanted = _document_files(commits)
-            learned = tokens.make_shards(flow) if recipe.shards or recipe.tokenizer else None
-            if learned is not None:
-                wanted |= learned.files
-            out = Files(options.out)
-            outputs = collect(engine.files, out, wanted)
-            manifest = _manifest(flow, published, commits, outputs, learned)
-            manifest["observed"] = _observed(engine, options, time.time() - started)
-            write_manifest(out, manifest)
+
+            def finish(learned: tokens.Learned | None, unfinished: str | None = None) -> dict[str, Any]:
+                out = Files(options.out)
+                wanted = _document_files(commits) | (learned.files if learned else {})
+                manifest = _manifest(flow, published, commits, collect(engine.files, out, wanted), learned)
+                manifest["unfinished"] = unfinished
+                manifest["observed"] = _observed(engine, options, time.time() - started)
+                write_manifest(out, manifest)
+                return manifest
+
+            try:
+                learned = tokens.make_shards(flow) if recipe.tokenizer else None
+            except TaskFailedError as error:
+                # The curation is done, and what it kept and dropped must be there to look at.
+                finish(None, str(error))
+                raise
+            manifest = finish(learned)
             _publish_slices(flow, recipe, splits, pinned)
         finally:
             if runner is None:
@@ -168,6 +196,7 @@ def _manifest(
                 "part": f"part-{number:05d}",
                 "unit": split.unit,
                 **commit.counts,
+                "stages": _split_stages(flow, number),
             }
             for number, (split, commit) in enumerate(zip(flow.splits, commits, strict=True))
         ],
@@ -180,6 +209,14 @@ def _manifest(
         "versions": _versions(),
         "resources": dict(sorted(flow.resources.items())),
     }
+
+
+def _split_stages(flow: Flow, number: int) -> list[dict[str, Any]]:
+    """What each stage got and kept of one split, in the order of the data."""
+    found: dict[str, dict[str, Any]] = {}
+    for phase in flow.judged:
+        found |= flow.engine.commits[phase][number].counts["stages"]
+    return [{"stage": name, **found[name]} for name in ("read", *labels(flow.recipe)) if name in found]
 
 
 def _sources(flow: Flow, commits: Sequence[Commit]) -> list[dict[str, Any]]:

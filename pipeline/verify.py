@@ -67,54 +67,65 @@ def _rows(files: Files, name: str, columns: list[str]) -> pa.Table | Finding:
 
 
 def _books(files: Files, manifest: Mapping[str, Any], looked: Counter[str]) -> Iterator[Finding]:
-    """Recount: each split's documents, each stage's rejections, no document twice, every reason known."""
+    """Recount: each split's documents stage by stage, no document twice, every reason known, and the sums."""
     by_stage: Counter[tuple[str, str]] = Counter()
+    seen: dict[str, set[str]] = {}
     total = 0
     for split in manifest["splits"]:
-        kept = _rows(files, f"kept/{split['part']}.parquet", ["id"])
-        ledger = _rows(files, f"ledger/{split['part']}.parquet", ["id", "stage", "reason", "outcome"])
+        place = f"{split['source']} from byte {split['start']}"
+        kept = _rows(files, f"kept/{split['part']}.parquet", ["id", "source"])
+        ledger = _rows(files, f"ledger/{split['part']}.parquet", ["id", "source", "stage", "reason", "outcome"])
         if isinstance(kept, Finding) or isinstance(ledger, Finding):
             yield from (item for item in (kept, ledger) if isinstance(item, Finding))
             continue
         looked["splits"] += 1
-        place = f"{split['source']} from byte {split['start']}"
-        outcomes = Counter(ledger["outcome"].to_pylist())
-        found = {"kept": kept.num_rows, "dropped": outcomes["dropped"], "quarantined": outcomes["quarantined"]}
-        if any(found[name] != split[name] for name in found) or sum(found.values()) != split["documents"]:
-            booked = {name: split[name] for name in ("documents", *found)}
-            yield Finding(place=place, problem=f"holds {found}, the manifest books {booked}")
-        identities = Counter([*kept["id"].to_pylist(), *ledger["id"].to_pylist()])
-        twice = [identity for identity, count in identities.items() if count > 1]
+        pairs = Counter(zip(ledger["stage"].to_pylist(), ledger["reason"].to_pylist(), strict=True))
+        yield from _split(split, place, kept, ledger, pairs)
+        identities = [*kept["id"].to_pylist(), *ledger["id"].to_pylist()]
+        known = seen.setdefault(split["source"], set())
+        twice = len(identities) - len(set(identities) - known)
         if twice:
-            yield Finding(place=place, problem=f"{len(twice)} documents are booked more than once, first {twice[0]}")
-        pairs = list(zip(ledger["stage"].to_pylist(), ledger["reason"].to_pylist(), strict=True))
+            yield Finding(place=place, problem=f"{twice} documents are booked more than once")
+        known.update(identities)
+        strangers = {*kept["source"].to_pylist(), *ledger["source"].to_pylist()} - {split["source"]}
+        if strangers:
+            yield Finding(place=place, problem=f"holds documents of {min(strangers)}")
         by_stage.update(pairs)
-        yield from (
-            Finding(place=place, problem=f"unknown reason {reason!r}") for _, reason in pairs if reason not in REASONS
-        )
-        total += sum(found.values())
-    yield from _stages(manifest, by_stage, total, looked)
+        total += len(identities)
+    yield from _stages("the run", manifest["counts"]["stages"], by_stage, total, manifest["counts"]["kept"])
+    looked["stages"] += len(manifest["counts"]["stages"])
+
+
+def _split(
+    split: Mapping[str, Any], place: str, kept: pa.Table, ledger: pa.Table, pairs: Counter[tuple[str, str]]
+) -> Iterator[Finding]:
+    outcomes = Counter(ledger["outcome"].to_pylist())
+    found = {"kept": kept.num_rows, "dropped": outcomes["dropped"], "quarantined": outcomes["quarantined"]}
+    if any(found[name] != split[name] for name in found) or sum(found.values()) != split["documents"]:
+        booked = {name: split[name] for name in ("documents", *found)}
+        yield Finding(place=place, problem=f"holds {found}, the manifest books {booked}")
+    yield from (
+        Finding(place=place, problem=f"unknown reason {reason!r}") for _, reason in pairs if reason not in REASONS
+    )
+    yield from _stages(place, split["stages"], pairs, sum(found.values()), kept.num_rows)
 
 
 def _stages(
-    manifest: Mapping[str, Any], by_stage: Counter[tuple[str, str]], total: int, looked: Counter[str]
+    place: str, stages: Sequence[Mapping[str, Any]], counted: Counter[tuple[str, str]], documents: int, kept: int
 ) -> Iterator[Finding]:
     """Documents in = kept + rejected for every stage, and what one stage keeps is what the next one gets."""
-    expected = total
-    for stage in manifest["counts"]["stages"]:
-        looked["stages"] += 1
+    expected = documents
+    for stage in stages:
         name = stage["stage"]
-        reasons = {reason: count for (owner, reason), count in by_stage.items() if owner == name}
+        reasons = {reason: count for (owner, reason), count in counted.items() if owner == name}
         if reasons != stage["reasons"]:
-            yield Finding(place=name, problem=f"the ledger has {reasons}, the manifest books {stage['reasons']}")
+            yield Finding(place=f"{place}, {name}", problem=f"the ledger has {reasons}, booked {stage['reasons']}")
         if stage["documents"] != expected or stage["documents"] != stage["kept"] + sum(reasons.values()):
-            yield Finding(
-                place=name,
-                problem=f"{expected} documents came in, booked {stage['documents']} in, {stage['kept']} kept",
-            )
+            problem = f"{expected} documents came in, booked {stage['documents']} in, {stage['kept']} kept"
+            yield Finding(place=f"{place}, {name}", problem=problem)
         expected = stage["kept"]
-    if expected != manifest["counts"]["kept"]:
-        yield Finding(place="counts", problem=f"the last stage keeps {expected}, the run {manifest['counts']['kept']}")
+    if expected != kept:
+        yield Finding(place=place, problem=f"the last stage keeps {expected}, the tables hold {kept}")
 
 
 def _shards(files: Files, manifest: Mapping[str, Any], looked: Counter[str]) -> Iterator[Finding]:
@@ -141,6 +152,8 @@ def _input(
     """Read every source again from its first to its last byte and look for each of its documents in the books."""
     read = manifest["recipe"]["input"]
     booked_sources = {row["source"]: row for row in manifest["sources"]}
+    for missing in sorted(set(booked_sources) - {source.name for source in sources}):
+        yield Finding(place=missing, problem="is in the run, but not in the input")
     for source in sources:
         if source.name not in booked_sources:
             yield Finding(place=source.name, problem="is in the input, but not in the run")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 
 from pipeline.files import Files
 from stages.schema import LEDGER
@@ -64,6 +65,11 @@ def alive_rows(files: Files, view: View, unit: str) -> np.ndarray:
         gone = files.read_table(f"{phase}/{unit}.ledger.parquet", ["row"])["row"].drop_null().to_numpy()
         alive[gone] = False
     return np.flatnonzero(alive)
+
+
+def alive_key(rows: np.ndarray) -> str:
+    """16 hex digits that name a set of living rows: what an exchange's key needs of all the ledgers before it."""
+    return xxhash.xxh3_64_hexdigest(np.ascontiguousarray(rows, dtype="<i8").tobytes())
 
 
 def read_documents(files: Files, view: View, unit: str, columns: list[str], *, alive_only: bool = True) -> pa.Table:

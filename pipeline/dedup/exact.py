@@ -83,8 +83,7 @@ def exact_dedup(
     bounds what a reduce task reads at once; it changes the parts on the way, never the result.
     """
     code = [source_key(MODULES), library_versions(LIBRARIES)]
-    read = [view.base.phase, [layer.phase for layer in view.layers], list(view.ledgers)]
-    key = key_of("keys", settings.compare, code, read)
+    key = key_of("keys", settings.compare, code, upstream)
     normalised = settings.compare == "normal_form"
     keyed = engine.run(
         [
@@ -98,7 +97,7 @@ def exact_dedup(
         ]
     )
     grouping = Grouping(splits=len(view.units))
-    key = key_of(settings.model_dump(mode="json"), code, read, upstream, content_key(keyed), partition_bytes)
+    key = key_of(settings.model_dump(mode="json"), code, upstream, content_key(keyed), partition_bytes)
     grouped = group(engine, keyed, name="exact_dedup", key=key, grouping=grouping, partition_bytes=partition_bytes)
     phase = f"exact_dedup-{key_of(key, label)}"
     engine.run(

@@ -297,9 +297,8 @@ def near_dedup(
     bounds what a reduce task reads at once; it changes the parts on the way, never the result.
     """
     libraries = library_versions(exact.LIBRARIES)
-    read = [view.base.phase, [layer.phase for layer in view.layers], list(view.ledgers)]
     signing = {"shingle": settings.shingle.model_dump(mode="json"), "permutations": settings.permutations}
-    key = key_of(signing, source_key(_SKETCH_MODULES), libraries, read)
+    key = key_of(signing, source_key(_SKETCH_MODULES), libraries, upstream)
     sketched = engine.run(
         [
             Task(
@@ -312,9 +311,7 @@ def near_dedup(
         ]
     )
     code = source_key(_MODULES)
-    key = key_of(
-        settings.model_dump(mode="json"), code, libraries, read, upstream, content_key(sketched), partition_bytes
-    )
+    key = key_of(settings.model_dump(mode="json"), code, libraries, upstream, content_key(sketched), partition_bytes)
     grouping = Grouping(splits=len(view.units))
     near = _Near(
         engine=engine, view=view, settings=settings, grouping=grouping, key=key, partition_bytes=partition_bytes

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from pipeline.parts import Output
 from pipeline.phases.books import StageCount, excerpt
-from pipeline.view import LEDGER_PART, View, read_documents
+from pipeline.view import LEDGER_PART, View, alive_key, read_documents
 from stages.reasons import outcome_of
 
 _IDENTITY = ("id", "source", "offset", "record", "url")
@@ -65,4 +65,5 @@ def write_ledger(output: Output, view: View, unit: str, rejections: Rejections) 
         "documents": booked.documents,
         "kept": booked.kept,
         "rejected": booked.reasons,
+        "alive": alive_key(alive["row"].to_numpy()[~gone]),
     }

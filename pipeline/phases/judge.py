@@ -12,7 +12,7 @@ import stages
 from pipeline.files import Files
 from pipeline.parts import Output
 from pipeline.phases.books import StageCount, excerpt
-from pipeline.view import LEDGER_PART, View, alive_rows, read_documents
+from pipeline.view import LEDGER_PART, View, alive_key, alive_rows, read_documents
 from stages.reasons import outcome_of
 from stages.stage import Stage
 
@@ -55,7 +55,7 @@ def run(output: Output, *, judgements: Sequence[Judgement], view: View, unit: st
         counts[judgement.label] = count.as_json()
     ledger = pa.concat_tables(tables).sort_by("row") if tables else LEDGER_PART.empty_table()
     output.table("ledger", ledger)
-    return {"stages": counts}
+    return {"stages": counts, "alive": alive_key(alive)}
 
 
 def _verdict(files: Files, judgement: Judgement, unit: str) -> pa.Table:

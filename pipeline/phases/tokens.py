@@ -139,6 +139,8 @@ def make_shards(flow: Flow) -> Learned:
     """Driver: vocabulary, encoding and, if the recipe asks for them, shards."""
     recipe = flow.recipe
     settings = recipe.tokenizer or TokenizerSettings()
+    if not flow.stage_counts()[-1]["kept"]:
+        return Learned(files={}, tokens=0, summary=None)
     contents = flow.contents(("id", "text"))
     vocabulary = _vocabulary(flow, settings, contents)
     files = {"tokenizer/tokenizer.json": vocabulary}

@@ -31,8 +31,6 @@ class Limits:
     max_record_bytes: int = 64 << 20
     #: What a gzip member may inflate to: a WARC that is one single member passes, an endless bomb does not.
     max_member_bytes: int = 64 << 30
-    #: What a member that is no larger than this many compressed bytes may inflate to, times: the bomb's mark.
-    max_ratio: int = 1032
 
 
 @dataclass(frozen=True, kw_only=True)

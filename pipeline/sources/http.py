@@ -73,16 +73,23 @@ def _looks_like_text(content: bytes) -> bool:
 
 
 def _inflate(content: bytes, window: int, max_bytes: int) -> bytes:
-    machine = zlib.decompressobj(window)
-    try:
-        out = machine.decompress(content, max_bytes + 1)
-    except zlib.error as error:
-        raise BodyError("bad_encoding", f"compressed body: {error}") from error
-    if len(out) > max_bytes:
-        raise BodyError("ratio_bomb", f"the body inflates to more than {max_bytes} bytes")
-    if not machine.eof:
-        raise BodyError("bad_encoding", "the compressed body ends too early")
-    return out
+    """The stream, and any further gzip members behind it: one after the other is one body (RFC 1952, 2.2)."""
+    out = bytearray()
+    rest = content
+    while rest:
+        machine = zlib.decompressobj(window)
+        try:
+            out += machine.decompress(rest, max_bytes + 1 - len(out))
+        except zlib.error as error:
+            raise BodyError("bad_encoding", f"compressed body: {error}") from error
+        if len(out) > max_bytes:
+            raise BodyError("ratio_bomb", f"the body inflates to more than {max_bytes} bytes")
+        if not machine.eof:
+            raise BodyError("bad_encoding", "the compressed body ends too early")
+        rest = machine.unused_data.lstrip(b"\0")
+        if rest and not (window > zlib.MAX_WBITS and rest.startswith(b"\x1f\x8b")):
+            raise BodyError("bad_encoding", f"{len(rest)} bytes of something else behind the compressed body")
+    return bytes(out)
 
 
 def _stream(content: bytes, codec: str, max_bytes: int) -> bytes:

@@ -45,7 +45,8 @@ class Split:
     @property
     def unit(self) -> str:
         """24 hex digits that name the split's parts: source name, content and range, never where the file lies."""
-        text = f"{self.source.name}\0{self.source.fingerprint}\0{self.start}\0{self.end}\0{self.known_start:d}"
+        place = f"{self.start}\0{self.end}\0{self.known_start:d}"
+        text = f"{self.source.name}\0{self.source.fingerprint}\0{self.source.kind}\0{place}"
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def starting_at(self, position: int) -> "Split":
@@ -79,7 +80,7 @@ def list_sources(paths: Sequence[str], *, cache: dict[str, Any]) -> list[Source]
 
 
 def _expand(path: str) -> Iterator[tuple[str, str]]:
-    if "://" in path:
+    if "://" in path and not path.startswith("file://"):
         filesystem, base = pafs.FileSystem.from_uri(path)
         infos = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
         scheme = path.partition("://")[0]
@@ -91,7 +92,7 @@ def _expand(path: str) -> Iterator[tuple[str, str]]:
                 yield info.path.removeprefix(base).lstrip("/"), f"{scheme}://{info.path}"
         return
     # Workers stand in another folder, so the place where a file lies is told from the root.
-    place = Path(path).absolute()
+    place = Path(path.removeprefix("file://")).resolve()
     if place.is_dir():
         yield from ((str(file.relative_to(place).as_posix()), str(file)) for file in _regular_files(place))
     elif place.is_file():

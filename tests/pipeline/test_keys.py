@@ -20,7 +20,8 @@ def key_of_source(folder: Path, source: str, monkeypatch: pytest.MonkeyPatch) ->
     (folder / "keyed_module.py").write_text(source, encoding="utf-8")
     monkeypatch.syspath_prepend(str(folder))
     importlib.invalidate_caches()
-    keys._meaning.cache_clear()
+    for cached in (keys._meaning, keys._tree, keys._imports, keys._source):
+        cached.cache_clear()
     return source_key(["keyed_module"])
 
 

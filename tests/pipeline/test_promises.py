@@ -9,12 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
-from corpus import make_crawl, write_recipe
+from corpus import make_crawl, prose, write_recipe
 
 from pipeline.explain import explain
+from pipeline.outputs import read_manifest
 from pipeline.plan import plan
 from pipeline.recipe import load_recipe
+from pipeline.resources import ResourceError
 from pipeline.run import Options, run
+from pipeline.runners.base import TaskFailedError
 from pipeline.verify import verify
 
 ROOT = Path(__file__).parents[2]
@@ -289,3 +292,73 @@ def test_relative_places_mean_the_folder_of_the_command_for_every_worker(finishe
     options = Options(out="out", work="work", runner="ray", workers=2)
     assert run(load_recipe("r.yaml"), options)["root"] == manifest["root"]
     assert list((tmp_path / "seen").glob("*.bloom"))
+
+
+def test_a_wrong_model_is_told_before_any_work(crawl, tmp_path):
+    recipe = write_recipe(tmp_path, crawl)
+    (tmp_path / "half.ftz").write_bytes((ROOT / "pipeline/builtin/quality-en.ftz").read_bytes()[:5000])
+    for name in ("nowhere.ftz", "half.ftz"):
+        chosen = load_recipe(recipe, overrides=[f"stages.quality.model={tmp_path / name}"])
+        with pytest.raises(ResourceError, match=name):
+            run(chosen, Options(out=str(tmp_path / "out"), work=str(tmp_path / "work"), runner="inline"))
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_run_whose_vocabulary_fails_still_leaves_its_books(crawl, tmp_path):
+    recipe = load_recipe(write_recipe(tmp_path, crawl), overrides=["tokenizer.vocab_size=60000"])
+    options = Options(out=str(tmp_path / "out"), work=str(tmp_path / "work"), runner="inline")
+    with pytest.raises(TaskFailedError, match="vocabulary"):
+        run(recipe, options)
+    manifest = read_manifest(options.out)
+    assert "vocab_size" in manifest["unfinished"]
+    assert verify(options.out, inputs=[str(crawl)])[0] == []
+
+
+def test_a_run_that_keeps_nothing_ends_well_and_says_so(crawl, tmp_path):
+    recipe = load_recipe(write_recipe(tmp_path, crawl), overrides=["stages.gopher_quality.min_words=90000"])
+    options = Options(out=str(tmp_path / "out"), work=str(tmp_path / "work"), runner="inline")
+    manifest = run(recipe, options)
+    assert manifest["counts"]["kept"] == manifest["counts"]["tokens"] == 0
+    assert verify(options.out, inputs=[str(crawl)])[0] == []
+
+
+def test_a_threshold_that_changes_no_verdict_deduplicates_nothing_again(finished):
+    folder, recipe, _ = finished
+    changed = load_recipe(recipe, overrides=["stages.gopher_quality.min_words=49"])
+    manifest = run(changed, Options(out=str(folder / "out3"), work=str(folder / "work"), runner="inline"))
+    executed = {phase["name"]: phase["executed"] for phase in manifest["phases"]}
+    assert executed["judge"] > 0
+    assert all(count == 0 for name, count in executed.items() if "dedup" in name)
+
+
+def test_a_measure_that_another_hid_is_judged_by_its_own_columns(crawl, tmp_path):
+    """Twice the same stage with another one of its kind between: the third judges what the first measured."""
+    held = tmp_path / "held.jsonl"
+    texts = [" ".join(prose(seed)) for seed in (4, 5)]
+    held.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    other = tmp_path / "other.jsonl"
+    other.write_text(
+        json.dumps({"text": "nothing that any page of the crawl would say, not even in passing " * 3}) + "\n"
+    )
+    stages = [(held, 1.0), (other, 1.0), (held, 0.2)]
+    entries = "".join(
+        f"  - {{type: held_out, against: {path}, max_held_out_containment: {limit}}}\n" for path, limit in stages
+    )
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"name: t\ninput: {{paths: ['{crawl}']}}\nstages:\n  - {{type: extract}}\n{entries}")
+    manifest = run(
+        load_recipe(recipe), Options(out=str(tmp_path / "out"), work=str(tmp_path / "work"), runner="inline")
+    )
+    assert [sum(stage["reasons"].values()) for stage in manifest["counts"]["stages"][2:]] == [0, 0, 2]
+
+
+def test_verify_finds_a_missing_source_and_a_document_kept_twice(finished, crawl, tmp_path):
+    folder, _, _ = finished
+    findings, _ = verify(str(folder / "out"), inputs=[str(crawl / "page.html")])
+    assert any("not in the input" in finding.problem for finding in findings)
+    copy = tmp_path / "out"
+    subprocess.run(["cp", "-r", str(folder / "out"), str(copy)], check=True)
+    first, second = sorted(copy.glob("kept/*.parquet"))[1:3]
+    second.unlink()
+    second.write_bytes(first.read_bytes())
+    assert any("holds documents of" in finding.problem for finding in verify(str(copy))[0])

@@ -67,11 +67,16 @@ def test_overrides_reach_stages_by_type_and_by_number(tmp_path):
     assert recipe.stages[1].settings.min_score == 0.3
     assert recipe.stages[0].settings.engine == "resiliparse"
     assert recipe.name == "u"
-    assert load(tmp_path, GOOD, overrides=["shards.seed=3"]).shards.seed == 3
+    assert load(tmp_path, GOOD, overrides=["shards.seed=3", "tokenizer.vocab_size=300"]).shards.seed == 3
+
+
+def test_shards_without_a_tokenizer_are_refused(tmp_path):
+    with pytest.raises(RecipeError, match="shards need a tokenizer"):
+        load(tmp_path, GOOD, overrides=["shards.seed=3"])
 
 
 @pytest.mark.parametrize(
-    "override", ["min_score", "stages.quality.min_score=1", "name.x=1", "stages.language.min_scor=1"]
+    "override", ["min_score", "stages.quality.min_score=1", "name.x=1", "stages.language.min_scor=1", "name=[}"]
 )
 def test_a_wrong_override_is_refused(tmp_path, override):
     with pytest.raises(RecipeError):
