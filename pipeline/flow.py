@@ -34,9 +34,10 @@ _ALWAYS = ("stages.schema", "stages.stage", "stages.reasons", "pipeline.files", 
 _ALWAYS_LIBRARIES = ("pyarrow", "numpy")
 _EXTRACT_MODULES = (
     "pipeline.phases.extract", "pipeline.phases.books", "pipeline.parser_child", "pipeline.sources.archive",
-    "pipeline.sources.framing", "pipeline.sources.http", "pipeline.sources.member", "pipeline.sources.reader",
-    "pipeline.sources.records", "pipeline.sources.single", "stages.charset", "stages.clean", "stages.extract",
-    "stages.extract_html", "stages.extract_pdf", "stages.limits",
+    "pipeline.sources.bundle", "pipeline.sources.digest", "pipeline.sources.framing", "pipeline.sources.http",
+    "pipeline.sources.jsonl", "pipeline.sources.kinds", "pipeline.sources.member", "pipeline.sources.reader",
+    "pipeline.sources.records", "pipeline.sources.single", "pipeline.sources.streams", "pipeline.sources.table",
+    "stages.charset", "stages.clean", "stages.extract", "stages.extract_html", "stages.extract_pdf", "stages.limits",
 )  # fmt: skip
 #: Columns that exchanges look at, as far as a view has them.
 _EXCHANGE_READS = ("id", "text", "quality_score")
@@ -103,7 +104,7 @@ class Flow:
 
     def _extract(self, label: str, entry: StageEntry) -> None:
         settings = entry.settings.model_dump(mode="json")
-        read = self.recipe.input.model_dump(mode="json", include={"max_record_bytes", "sample"})
+        read = self.recipe.input.model_dump(mode="json", include={"max_record_bytes", "sample", "columns"})
         engines = (*_HTML_LIBRARIES.get(settings["engine"], ()), settings["pdf_engine"], "fastwarc")
         key = self._key([settings, read], _EXTRACT_MODULES, engines)
         phase = f"extract-{key}"

@@ -2,21 +2,20 @@
 
 import hashlib
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import xxhash
 
-from pipeline.sources.framing import DIALECTS
+from pipeline.keys import source_key
+from pipeline.sources.kinds import HEAD_BYTES, SPLITTABLE, kind_of
+from pipeline.sources.places import filesystem_of, is_http, open_source, remote_mark, without_secrets
 
-#: Kinds of which a split can begin in the middle of the file.
-SPLITTABLE = frozenset({"warc.gz", "arc.gz", "warc", "arc"})
-_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz")
 _HASH_BYTES = 4 << 20
 
 
@@ -27,9 +26,9 @@ class Source:
     name: str
     path: str
     size_bytes: int
-    #: xxh3-128 of the content.
+    #: xxh3-128 of the content; of size and ETag for a file on a web server that gives one.
     fingerprint: str
-    #: warc.gz, arc.gz, warc, arc, tar, file.
+    #: As `kind_of` says it: warc.gz, jsonl, parquet, zip, file…
     kind: str
 
 
@@ -79,8 +78,13 @@ def list_sources(paths: Sequence[str], *, cache: dict[str, Any]) -> list[Source]
 
 
 def _expand(path: str) -> Iterator[tuple[str, str]]:
+    if is_http(path):
+        # The web has no folders and no patterns: an address is one file, named as the server names it.
+        place = unquote(urlsplit(path).path)
+        yield place.rstrip("/").rpartition("/")[2] or urlsplit(path).hostname or "index", path
+        return
     if "://" in path:
-        filesystem, base = pafs.FileSystem.from_uri(path)
+        filesystem, base = filesystem_of(path)
         infos = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
         scheme = path.partition("://")[0]
         if not infos:
@@ -91,14 +95,14 @@ def _expand(path: str) -> Iterator[tuple[str, str]]:
                 yield info.path.removeprefix(base).lstrip("/"), f"{scheme}://{info.path}"
         return
     # Workers stand in another folder, so the place where a file lies is told from the root.
-    place = Path(path).absolute()
-    if place.is_dir():
-        yield from ((str(file.relative_to(place).as_posix()), str(file)) for file in _regular_files(place))
-    elif place.is_file():
-        yield place.name, str(place)
+    local = Path(path).absolute()
+    if local.is_dir():
+        yield from ((str(file.relative_to(local).as_posix()), str(file)) for file in _regular_files(local))
+    elif local.is_file():
+        yield local.name, str(local)
     else:
-        fixed = Path(*_fixed_part(place.parts))
-        pattern = str(place.relative_to(fixed))
+        fixed = Path(*_fixed_part(local.parts))
+        pattern = str(local.relative_to(fixed))
         for file in sorted(fixed.glob(pattern)) if pattern != "." else ():
             if file.is_file():
                 yield str(file.relative_to(fixed).as_posix()), str(file)
@@ -124,55 +128,33 @@ def _regular_files(folder: Path) -> Iterator[Path]:
                 yield file
 
 
-def open_source(path: str) -> pa.NativeFile:
-    """A source for random access."""
-    if "://" in path:
-        filesystem, place = pafs.FileSystem.from_uri(path)
-        return filesystem.open_input_file(place)
-    return pa.OSFile(path, "rb")
-
-
 def _describe(name: str, path: str, cache: dict[str, Any]) -> Source:
     stat = None if "://" in path else Path(path).stat()
-    mark = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}" if stat else None
+    # How kinds are told apart is part of the mark: a cache from before a change would name kinds of then.
+    mark = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{source_key([kind_of.__module__])}" if stat else None
     if mark is not None and mark in cache:
         size, fingerprint, kind = cache[mark]
     else:
-        with open_source(path) as source:
-            size = source.size()
-            digest = xxhash.xxh3_128()
-            while piece := source.read(_HASH_BYTES):
-                digest.update(piece)
-            fingerprint, kind = digest.hexdigest(), _kind(source, name)
+        try:
+            tag = remote_mark(path)
+            with open_source(path) as source:
+                size, kind = source.size(), kind_of(bytes(source.read_at(HEAD_BYTES, 0)), name)
+                fingerprint = (
+                    _content_hash(source) if tag is None else xxhash.xxh3_128_hexdigest(f"{size}\0{tag}".encode())
+                )
+        except OSError as error:
+            raise InputError(f"input.paths: {without_secrets(path)} cannot be read: {error}") from error
         if mark is not None:
             cache[mark] = [size, fingerprint, kind]
     return Source(name=name, path=path, size_bytes=size, fingerprint=fingerprint, kind=kind)
 
 
-def _kind(source: pa.NativeFile, name: str) -> str:
-    """The kind by content; the name decides for tar files, whose magic a compressor hides, and for empty archives."""
-    head = source.read_at(4096, 0)
-    inside = head
-    if head.startswith(b"\x1f\x8b"):
-        try:
-            inside = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 512)
-        except zlib.error:
-            inside = b""
-    suffix = ".gz" if head.startswith(b"\x1f\x8b") else ""
-    lower = name.lower()
-    for dialect in DIALECTS.values():
-        if inside.startswith(dialect.marks) or (
-            lower.endswith(f".{dialect.name}{suffix}") and inside.startswith(dialect.prefixes)
-        ):
-            return dialect.name + suffix
-    if lower.endswith(_TAR_SUFFIXES) or inside[257:262] == b"ustar":
-        return "tar"
-    if suffix:
-        # A damaged or empty first member still stands in a file whose name says what the rest is.
-        for known in DIALECTS:
-            if lower.endswith(f".{known}.gz") or (known == "warc" and lower.endswith((".wet.gz", ".wat.gz"))):
-                return f"{known}.gz"
-    return "file"
+def _content_hash(source: pa.NativeFile) -> str:
+    digest = xxhash.xxh3_128()
+    source.seek(0)
+    while piece := source.read(_HASH_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def cut(sources: Sequence[Source], *, split_bytes: int) -> list[Split]:
