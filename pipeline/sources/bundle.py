@@ -88,33 +88,36 @@ def read_zip(source: Any, chain: Chain, *, size: int, limits: Limits, inner: Inn
         return
     names = {entry.filename for entry in entries}
     is_wacz = "datapackage.json" in names and any(name.startswith("archive/") for name in names)
-    ends = [*(entry.header_offset for entry in entries[1:]), archive.start_dir]
+    # A damaged directory may name places outside the file.
+    begins = [min(max(0, place), size) for place in (*(entry.header_offset for entry in entries), archive.start_dir)]
     position, before = 0, -1
-    for number, (entry, end) in enumerate(zip(entries, ends, strict=True)):
-        if entry.header_offset > position:
-            chain.extents.append(Extent(start=position, end=entry.header_offset, kind="padding"))
-        position = max(position, entry.header_offset)
-        place = {"offset": entry.header_offset, "record": number, "end": max(position, end)}
-        refused = _refusal(entry, place["end"], before)
-        before, position = entry.header_offset, place["end"]
+    for number, (entry, begin, end) in enumerate(zip(entries, begins, begins[1:], strict=False)):
+        if begin > position:
+            chain.extents.append(Extent(start=position, end=begin, kind="padding"))
+        place = {"offset": begin, "record": number, "end": max(begin, end)}
+        refused = _refusal(entry, place, before)
+        before, position = begin, place["end"]
         if refused is not None:
             yield Bad(**place, url=clean_url(entry.filename), reason=refused[0], detail=refused[1])
             if position > before:
                 chain.extents.append(Extent(start=before, end=position, kind="damaged"))
         elif entry.is_dir() or (is_wacz and not entry.filename.startswith("archive/")):
             yield Skip(record_type="zip_folder" if entry.is_dir() else "wacz_index")
-            chain.extents.append(Extent(start=before, end=position, kind="index"))
+            if position > before:
+                chain.extents.append(Extent(start=before, end=position, kind="index"))
         else:
             yield from _zip_entry(archive, source, entry, chain, place, limits=limits, inner=inner)
     if position < size:
         chain.extents.append(Extent(start=position, end=size, kind="index"))
 
 
-def _refusal(entry: zipfile.ZipInfo, end: int, before: int) -> tuple[str, str] | None:
+def _refusal(entry: zipfile.ZipInfo, place: dict[str, int], before: int) -> tuple[str, str] | None:
     """Why an entry is not read: reason and words. `before` is where the entry before it begins."""
     if entry.flag_bits & _ENCRYPTED:
         return "encrypted", "a zip entry that needs a password"
-    if entry.header_offset == before or entry.header_offset + _LOCAL_HEADER_BYTES + entry.compress_size > end:
+    if entry.header_offset != place["offset"]:
+        return "bad_header", "a zip entry that lies outside of the file"
+    if place["offset"] == before or place["offset"] + _LOCAL_HEADER_BYTES + entry.compress_size > place["end"]:
         return "bad_header", "a zip entry that lies over another one"
     return None
 

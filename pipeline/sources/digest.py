@@ -15,18 +15,18 @@ def digest_note(declared: str | None, block: bytes) -> str | None:
         return None
     label, _, value = declared.strip().partition(":")
     algorithm = _ALGORITHMS.get(label.strip().lower())
-    wanted = _decoded(value.strip()) if algorithm else None
     if algorithm is None:
         return None
     found = hashlib.new(algorithm, block, usedforsecurity=False).digest()
+    wanted = _decoded(value.strip(), size=len(found))
     if wanted is None or len(wanted) != len(found):
         return f"block digest cannot be read: {declared[:100]!r}"
     return None if found == wanted else f"block digest is wrong: {declared[:100]}, found {found.hex()}"
 
 
-def _decoded(value: str) -> bytes | None:
+def _decoded(value: str, *, size: int) -> bytes | None:
     """A digest in base 16, base 32 (what most writers use, with or without padding) or base 64."""
-    if len(value) in (32, 40, 64, 128) and not value.strip("0123456789abcdefABCDEF"):
+    if len(value) == 2 * size and not value.strip("0123456789abcdefABCDEF"):
         return bytes.fromhex(value)
     padded = value.rstrip("=").upper() + "=" * (-len(value.rstrip("=")) % 8)
     for decode in (base64.b32decode, base64.b64decode):

@@ -14,7 +14,7 @@ import xxhash
 
 from pipeline.keys import source_key
 from pipeline.sources.kinds import HEAD_BYTES, SPLITTABLE, kind_of
-from pipeline.sources.places import filesystem_of, is_http, open_source, remote_mark, without_secrets
+from pipeline.sources.places import is_http, open_source, remote_mark, without_secrets
 
 _HASH_BYTES = 4 << 20
 
@@ -84,7 +84,7 @@ def _expand(path: str) -> Iterator[tuple[str, str]]:
         yield place.rstrip("/").rpartition("/")[2] or urlsplit(path).hostname or "index", path
         return
     if "://" in path:
-        filesystem, base = filesystem_of(path)
+        filesystem, base = pafs.FileSystem.from_uri(path)
         infos = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
         scheme = path.partition("://")[0]
         if not infos:

@@ -1,5 +1,6 @@
 """Where input lies: local files, s3:// and other stores that arrow knows, https:// by range requests."""
 
+from typing import Any
 from urllib.parse import urlsplit
 
 import fsspec
@@ -15,27 +16,23 @@ def is_http(path: str) -> bool:
     return path.startswith(("http://", "https://"))
 
 
-def filesystem_of(path: str) -> tuple[pafs.FileSystem, str]:
-    """The file system that a URI names, and the path within it."""
-    if is_http(path):
-        # No listings are kept and no instance is shared: a server's file may change between two runs of one process.
-        remote = fsspec.filesystem(
-            urlsplit(path).scheme, block_size=_HTTP_BLOCK_BYTES, use_listings_cache=False, skip_instance_cache=True
-        )
-        return pafs.PyFileSystem(pafs.FSSpecHandler(remote)), path
-    found: tuple[pafs.FileSystem, str] = pafs.FileSystem.from_uri(path)
-    return found
+def _web(path: str) -> Any:
+    """The file system of web servers. No listings are kept: a file may change between two runs of one process."""
+    return fsspec.filesystem(urlsplit(path).scheme, block_size=_HTTP_BLOCK_BYTES, use_listings_cache=False)
 
 
 def open_source(path: str) -> pa.NativeFile:
     """A source for random access. OSError if a server does not answer range requests, which random access needs."""
+    if is_http(path):
+        # Not through arrow's handler for fsspec: to see whether this is a file, it asks for all of it.
+        file = _web(path).open(path)
+        if not file.seekable():
+            raise OSError(f"{without_secrets(path)}: the server does not say that it answers range requests")
+        return pa.PythonFile(file, mode="r")
     if "://" not in path:
         return pa.OSFile(path, "rb")
-    filesystem, place = filesystem_of(path)
-    try:
-        return filesystem.open_input_file(place)
-    except ValueError as error:
-        raise OSError(f"{without_secrets(path)} cannot be read at random: {error}") from error
+    filesystem, place = pafs.FileSystem.from_uri(path)
+    return filesystem.open_input_file(place)
 
 
 def without_secrets(path: str) -> str:
@@ -50,6 +47,5 @@ def remote_mark(path: str) -> str | None:
     """What a web server says that identifies a file's content: a strong ETag. None if it says nothing."""
     if not is_http(path):
         return None
-    filesystem, place = filesystem_of(path)
-    tag = str(filesystem.handler.fs.info(place).get("ETag") or "")
+    tag = str(_web(path).info(path).get("ETag") or "")
     return None if not tag or tag.startswith("W/") else tag
