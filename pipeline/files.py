@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,24 +145,29 @@ class Files:
 
     def write_table(self, name: str, table: pa.Table, *, rows_per_group: int = ROWS_PER_GROUP) -> Written:
         """One Parquet file with page checksums; reopened, its rows and checksums verified, before it gets its name."""
+        groups = (table.slice(start, rows_per_group) for start in range(0, max(1, table.num_rows), rows_per_group))
+        return self.write_tables(name, table.schema, groups)
+
+    def write_tables(self, name: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> Written:
+        """The same from tables as they come, a row group each: only one of them is in memory."""
+        rows = 0
 
         def fill(sink: pa.NativeFile) -> None:
-            pq.write_table(
-                table,
-                sink,
-                row_group_size=rows_per_group,
-                compression="zstd",
-                compression_level=ZSTD_LEVEL,
-                write_page_checksum=True,
-            )
+            nonlocal rows
+            with pq.ParquetWriter(
+                sink, schema, compression="zstd", compression_level=ZSTD_LEVEL, write_page_checksum=True
+            ) as writer:
+                for table in tables:
+                    writer.write_table(table, row_group_size=max(1, table.num_rows))
+                    rows += table.num_rows
 
         def check(attempt: str) -> None:
             found = self.verify_table(attempt)
-            if found != table.num_rows:
-                raise OSError(f"{self.path(attempt)}: wrote {table.num_rows} rows, {found} came back")
+            if found != rows:
+                raise OSError(f"{self.path(attempt)}: wrote {rows} rows, {found} came back")
 
         written = self.write(name, fill, check=check)
-        return Written(name=name, sha256=written.sha256, size_bytes=written.size_bytes, rows=table.num_rows)
+        return Written(name=name, sha256=written.sha256, size_bytes=written.size_bytes, rows=rows)
 
     def verify_table(self, name: str) -> int:
         """Read every page of a Parquet file against its checksum and return the number of rows."""

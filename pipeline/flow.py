@@ -120,7 +120,7 @@ class Flow:
 
     def _extract(self, label: str, entry: StageEntry) -> None:
         settings = entry.settings.model_dump(mode="json")
-        read = self.recipe.input.model_dump(mode="json", include={"max_record_bytes", "sample"})
+        read = self.recipe.input.model_dump(mode="json", include={"max_record_bytes", "sample", "columns"})
         engines = (*_HTML_LIBRARIES[settings["engine"]], settings["pdf_engine"], *_READ_LIBRARIES)
         gate = _gate_resources(entry.settings)
         self.resources |= gate

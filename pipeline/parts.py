@@ -12,7 +12,7 @@ import importlib
 import json
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,10 @@ class Output:
 
     def table(self, suffix: str, table: pa.Table, **options: Any) -> None:
         self.written[suffix] = self.files.write_table(f"{self._stem}.{suffix}.parquet", table, **options)
+
+    def tables(self, suffix: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+        """A table as it comes, a row group at a time."""
+        self.written[suffix] = self.files.write_tables(f"{self._stem}.{suffix}.parquet", schema, tables)
 
     def bytes(self, suffix: str, data: bytes) -> None:
         self.written[suffix] = self.files.write_bytes(f"{self._stem}.{suffix}", data)

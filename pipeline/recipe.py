@@ -46,11 +46,23 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Columns(_Part):
+    """What JSON lines and Parquet files call the parts of a document."""
+
+    text: str = Field(default="text", min_length=1, description="the text itself; a row without it is quarantined")
+    id: str = Field(default="id", min_length=1, description="the source's own name for the row, kept as source_id")
+    url: str = Field(default="url", min_length=1, description="the address that the text came from")
+    date: str = Field(default="date", min_length=1, description="when it was fetched or written")
+
+
 class Input(_Part):
     """What is read."""
 
     #: Files, folders and patterns. Where they lie is no part of a run's identity: what they hold is.
-    paths: tuple[str, ...] = Field(default=(), description="files, folders, glob patterns; s3:// files and folders")
+    paths: tuple[str, ...] = Field(
+        default=(), description="files, folders or glob patterns; local or s3://, and https:// files"
+    )
+    columns: Columns = Columns()
     split_bytes: int = Field(
         default=64 << 20,
         ge=1024,

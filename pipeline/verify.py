@@ -18,7 +18,7 @@ from pipeline.root import root_hash
 from pipeline.sources.archive import Chain, Limits
 from pipeline.sources.listing import Source, Split, list_sources
 from pipeline.sources.reader import read_split
-from pipeline.sources.records import Skip
+from pipeline.sources.records import Fields, Skip
 from stages.reasons import REASONS
 from tokenizer.shards import ShardSet
 
@@ -163,7 +163,8 @@ def _input(
             continue
         split, chain = Split(source=source, start=0, end=source.size_bytes, known_start=True), Chain()
         there: Counter[str] = Counter()
-        for found in read_split(split, chain, Limits(max_record_bytes=read["max_record_bytes"])):
+        limits = Limits(max_record_bytes=read["max_record_bytes"])
+        for found in read_split(split, chain, limits, Fields(**read["columns"])):
             if not isinstance(found, Skip):
                 there[document_id(source.name, found.offset, found.record)] += 1
         wanted = Counter({identity: count for identity, count in there.items() if sampled(identity, read["sample"])})

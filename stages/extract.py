@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import model_validator
 
 from stages.charset import decode
-from stages.clean import clean_text
+from stages.clean import clean_text, unreadable_fraction
 from stages.limits import RefusedError, scan_html
 from stages.schema import SCORE_DECIMALS
 from stages.stage import Settings, setting
@@ -204,6 +204,20 @@ def extract_one(record: RawRecord, settings: ExtractSettings, *, languages: Lang
     except Exception as error:  # noqa: BLE001 - whatever a parser raises on a hostile document is that document's row
         detail = f"{type(error).__name__}: {error}"
         return Extracted(media_type=kind, reason="parser_error", detail=clean_text(detail)[:500])
+
+
+def ready_text(text: str, settings: ExtractSettings) -> Extracted:
+    """A text that a source holds ready, cleaned; no parser sees it. Refused like a plain text document: too large,
+    too many unreadable characters, or nothing in it."""
+    measured = unreadable_fraction(text)
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+    if size > settings.max_html_bytes:
+        return Extracted(media_type=PLAIN, reason="too_large", measured=float(size), detail=f"{size} bytes",
+                         threshold=float(settings.max_html_bytes))  # fmt: skip
+    if measured > settings.max_unreadable:
+        return Extracted(media_type=PLAIN, reason="bad_encoding", measured=round(measured, 4),
+                         threshold=settings.max_unreadable, detail="unreadable characters")  # fmt: skip
+    return _result(PLAIN, title=None, text=clean_text(text))
 
 
 def load_engines(settings: ExtractSettings) -> None:

@@ -13,9 +13,11 @@ DOCUMENT = pa.schema(
         pa.field("id", pa.string(), nullable=False),
         # Path of the input file relative to the input as the recipe names it, with forward slashes.
         pa.field("source", pa.string(), nullable=False),
-        # Byte position in `source`: of the gzip member that holds the record, or of the record itself in a plain file.
+        # Byte position in `source`: of the gzip member that holds the record, of the record or line itself in a plain
+        # file, of the Parquet row group, of the zip entry; in a file that is one compressed stream, in what it holds.
         pa.field("offset", pa.int64(), nullable=False),
-        # Number of the record within its gzip member (0 for one record a member), or line number in JSONL.
+        # Number of the record within its gzip member (0 for one record a member), of the line in a compressed JSONL
+        # file, of the row in a Parquet file, of the file in a tar or zip; from 0.
         pa.field("record", pa.int64(), nullable=False),
         # The address the document was fetched from, as recorded; null where the source has none.
         pa.field("url", pa.string()),

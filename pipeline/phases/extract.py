@@ -8,7 +8,7 @@ ended was shown a decoy and is read again from the right place.
 import atexit
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -20,15 +20,28 @@ from pipeline.phases.books import StageCount, excerpt
 from pipeline.sources.archive import Chain, Limits
 from pipeline.sources.listing import Split
 from pipeline.sources.reader import read_split
-from pipeline.sources.records import Bad, Document, Skip
+from pipeline.sources.records import Bad, Document, Fields, Found, Skip
 from pipeline.view import LEDGER_PART
-from stages.extract import Extracted, ExtractSettings, RawRecord
+from stages.extract import Extracted, ExtractSettings, RawRecord, ready_text
 from stages.reasons import outcome_of
 from stages.schema import DOCUMENT
 
-#: What an extraction part holds: the document, and how much visible text its page had in all, so that an engine that
-#: leaves much out can be seen.
-BASE = pa.schema([*DOCUMENT, pa.field("visible_characters", pa.int64())])
+#: What an extraction part holds: the document, and what is known of how it came here.
+BASE = pa.schema(
+    [
+        *DOCUMENT,
+        # How much visible text its page had in all, so that an engine that leaves much out can be seen.
+        pa.field("visible_characters", pa.int64()),
+        # The source's own name for the document: the id of a JSON line or Parquet row; null where it has none.
+        pa.field("source_id", pa.string()),
+        # Why the crawler cut the record short (WARC-Truncated): length, time, disconnect, unspecified; null if whole.
+        pa.field("truncated", pa.string()),
+        # What the reader forgave: an encoding that is declared but not there, a block digest that is wrong.
+        pa.field("read_note", pa.string()),
+    ]
+)
+#: Text of a row group of the base: what a task holds while it reads on.
+GROUP_BYTES = 16 << 20
 #: Which byte ranges of the input hold what.
 EXTENTS = pa.schema([pa.field("start", pa.int64()), pa.field("end", pa.int64()), pa.field("kind", pa.string())])
 #: Reasons that the machine's load may have a part in, even after the second try.
@@ -67,14 +80,21 @@ class _Books:
 
 
 def run(
-    output: Output, *, split: Split, label: str, settings: dict[str, Any], max_record_bytes: int, sample: float
+    output: Output,
+    *,
+    split: Split,
+    label: str,
+    settings: dict[str, Any],
+    max_record_bytes: int,
+    sample: float,
+    columns: dict[str, str],
 ) -> dict[str, Any]:
     """Task: `docs` (BASE), `ledger` (LEDGER_PART) and `extents` of one split."""
     chosen = ExtractSettings.model_validate(settings)
     limits, chain, books = Limits(max_record_bytes=max_record_bytes), Chain(), _Books()
-    for document, extracted in _extracted(split, chain, limits, chosen, books, sample):
-        _book(split, document, extracted, books, label)
-    output.table("docs", pa.table(books.base, schema=BASE))
+    read = read_split(split, chain, limits, Fields(**columns))
+    documents = _extracted(split, read, chosen, books, sample)
+    output.tables("docs", BASE, _row_groups(split, documents, books, label))
     ledger = sorted(books.ledger, key=lambda row: (row["offset"], row["record"]))
     output.table("ledger", pa.Table.from_pylist(ledger, schema=LEDGER_PART))
     extents = [{"start": extent.start, "end": extent.end, "kind": extent.kind} for extent in chain.extents]
@@ -88,13 +108,26 @@ def run(
     }
 
 
+def _row_groups(
+    split: Split, documents: Iterator[tuple[Document, Extracted]], books: _Books, label: str
+) -> Iterator[pa.Table]:
+    """The base in pieces of about GROUP_BYTES of text; at least one, which may be empty."""
+    written = 0
+    for document, extracted in documents:
+        _book(split, document, extracted, books, label)
+        if books.extract.text_bytes_kept - written >= GROUP_BYTES:
+            yield pa.table(books.base, schema=BASE)
+            written, books.base = books.extract.text_bytes_kept, {name: [] for name in BASE.names}
+    if books.base["id"] or not written:
+        yield pa.table(books.base, schema=BASE)
+
+
 def _extracted(
-    split: Split, chain: Chain, limits: Limits, settings: ExtractSettings, books: _Books, sample: float
+    split: Split, read: Iterator[Found], settings: ExtractSettings, books: _Books, sample: float
 ) -> Iterator[tuple[Document, Extracted]]:
     """Documents with what extraction made of them, in the order of the file; bad rows and skips go to the books."""
-    child = parser_child()
     waiting: list[tuple[Document, Extracted | None]] = []
-    for found in read_split(split, chain, limits):
+    for found in read:
         if isinstance(found, Skip):
             books.skip(found.record_type)
             continue
@@ -107,7 +140,10 @@ def _extracted(
             books.reject(_bad_row(split, found, identity), stage="read", count=books.read)
             continue
         books.read.kept += 1
-        extracted = child.call(_raw(found), settings)
+        if found.text is not None:
+            extracted = ready_text(found.text, settings)
+        else:
+            extracted = parser_child().call(_raw(found), settings)
         if extracted.reason in STOPPED:
             waiting.append((found, None))
         elif waiting:
@@ -115,7 +151,7 @@ def _extracted(
         else:
             yield found, extracted
     for document, done in waiting:
-        extracted = done or child.call(_raw(document), settings, budget_factor=RETRY_FACTOR)
+        extracted = done or parser_child().call(_raw(document), settings, budget_factor=RETRY_FACTOR)
         if done is None and extracted.reason in _NONDETERMINISTIC:
             books.nondeterministic += 1
         yield document, extracted
@@ -128,8 +164,8 @@ def _raw(document: Document) -> RawRecord:
 
 
 def _without_content(document: Document) -> Document:
-    return Document(offset=document.offset, record=document.record, end=document.end, url=document.url,
-                    date=document.date, media_type=document.media_type, content=b"")  # fmt: skip
+    """The same document without what is not needed any more, so that waiting costs little memory."""
+    return replace(document, content=b"", text=None)
 
 
 def _bad_row(split: Split, bad: Bad, identity: str) -> dict[str, Any]:
@@ -155,7 +191,8 @@ def _book(split: Split, document: Document, extracted: Extracted, books: _Books,
     books.extract.kept += 1
     books.extract.text_bytes_kept += len(extracted.text.encode())
     row = {**place, "date": document.date, "media_type": extracted.media_type, "title": extracted.title,
-           "text": extracted.text, "visible_characters": extracted.visible_characters}  # fmt: skip
+           "text": extracted.text, "visible_characters": extracted.visible_characters,
+           "source_id": document.source_id, "truncated": document.truncated, "read_note": document.note}  # fmt: skip
     for name, values in books.base.items():
         values.append(row[name])
 

@@ -31,6 +31,9 @@ class Limits:
     max_record_bytes: int = 64 << 20
     #: What a gzip member may inflate to: a WARC that is one single member passes, an endless bomb does not.
     max_member_bytes: int = 64 << 30
+    #: Plain bytes for each compressed one, once more than `max_record_bytes` have come out. Deflate reaches 1,032 and
+    #: zstd far more, on one repeated byte; logs and templates reach 100.
+    max_ratio: int = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,8 @@ def _member(
 ) -> Iterator[Placed]:
     """The records of one member and its extent; after damage, the damaged range up to the next member."""
     member = Member(start)
-    pull = Pull(inflate(source, member, size=size, max_bytes=limits.max_member_bytes))
+    pull = Pull(inflate(source, member, size=size, max_bytes=limits.max_member_bytes,
+                        max_ratio=limits.max_ratio, ratio_floor_bytes=limits.max_record_bytes))  # fmt: skip
     count, held = 0, None
     try:
         for frame in frames(pull, dialect, max_record_bytes=limits.max_record_bytes):
@@ -132,8 +136,10 @@ def _damage(
         rest = source.read_at(_READ_BYTES, start)
         if not rest.strip(b"\0") and not _anything_but_zeros(source, start, size):
             kind = "padding"
-        elif rest.startswith(MAGIC) and reason == "truncated":
+        elif reason == "truncated" and rest[: len(MAGIC)] == MAGIC[: len(rest)]:
             chain.truncated = True
+        elif reason == "truncated":
+            reason = "bad_compression"  # too short for a gzip header, but it does not begin like one
     elif reason == "truncated":
         reason = "bad_compression"
     chain.extents.append(Extent(start=start, end=end, kind=kind))

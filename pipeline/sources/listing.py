@@ -2,21 +2,20 @@
 
 import hashlib
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import xxhash
 
-from pipeline.sources.framing import DIALECTS
+from pipeline.keys import source_key
+from pipeline.sources.kinds import HEAD_BYTES, SPLITTABLE, kind_of
+from pipeline.sources.places import is_http, open_source, remote_mark, without_secrets
 
-#: Kinds of which a split can begin in the middle of the file.
-SPLITTABLE = frozenset({"warc.gz", "arc.gz", "warc", "arc"})
-_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz")
 _HASH_BYTES = 4 << 20
 
 
@@ -27,9 +26,9 @@ class Source:
     name: str
     path: str
     size_bytes: int
-    #: xxh3-128 of the content.
+    #: xxh3-128 of the content; of size and ETag for a file on a web server that gives one.
     fingerprint: str
-    #: warc.gz, arc.gz, warc, arc, tar, file.
+    #: As `kind_of` says it: warc.gz, jsonl, parquet, zip, file…
     kind: str
 
 
@@ -52,6 +51,10 @@ class Split:
     def starting_at(self, position: int) -> "Split":
         """The same split with its start moved to where its predecessor's chain ended."""
         return Split(source=self.source, start=position, end=max(self.end, position), known_start=True)
+
+
+#: Stands in place of a path that is not opened; the reason follows.
+REFUSED = "refused: "
 
 
 class InputError(ValueError):
@@ -80,6 +83,11 @@ def list_sources(paths: Sequence[str], *, cache: dict[str, Any]) -> list[Source]
 
 
 def _expand(path: str) -> Iterator[tuple[str, str]]:
+    if is_http(path):
+        # The web has no folders and no patterns: an address is one file, named as the server names it.
+        place = unquote(urlsplit(path).path)
+        yield place.rstrip("/").rpartition("/")[2] or urlsplit(path).hostname or "index", path
+        return
     if "://" in path and not path.startswith("file://"):
         filesystem, base = pafs.FileSystem.from_uri(path)
         infos = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
@@ -92,14 +100,17 @@ def _expand(path: str) -> Iterator[tuple[str, str]]:
                 yield info.path.removeprefix(base).lstrip("/"), f"{scheme}://{info.path}"
         return
     # Workers stand in another folder, so the place where a file lies is told from the root.
-    place = Path(path.removeprefix("file://")).resolve()
-    if place.is_dir():
-        yield from ((str(file.relative_to(place).as_posix()), str(file)) for file in _regular_files(place))
-    elif place.is_file():
-        yield place.name, str(place)
+    local = Path(path.removeprefix("file://")).resolve()
+    if local.is_dir():
+        for file in _regular_files(local):
+            why = why_refused(file, local)
+            name = os.fsencode(file.relative_to(local).as_posix()).decode("utf-8", "backslashreplace")
+            yield name, str(file) if why is None else REFUSED + why
+    elif local.is_file():
+        yield local.name, str(local)
     else:
-        fixed = Path(*_fixed_part(place.parts))
-        pattern = str(place.relative_to(fixed))
+        fixed = Path(*_fixed_part(local.parts))
+        pattern = str(local.relative_to(fixed))
         for file in sorted(fixed.glob(pattern)) if pattern != "." else ():
             if file.is_file():
                 yield str(file.relative_to(fixed).as_posix()), str(file)
@@ -115,65 +126,61 @@ def _fixed_part(parts: tuple[str, ...]) -> list[str]:
 
 
 def _regular_files(folder: Path) -> Iterator[Path]:
-    """Files below a folder. Links to folders are not followed and FIFOs and sockets not opened: an input folder is
-    data, and data must not lead the reader elsewhere."""
-    for parent, folders, files in os.walk(folder, followlinks=False):
+    """Everything below a folder that is no folder, but for names that begin with a dot. Links to folders are not
+    followed. InputError for a folder that cannot be read."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"input.paths: {error.filename} cannot be read: {error.strerror}")
+
+    for parent, folders, files in os.walk(folder, followlinks=False, onerror=refuse):
         folders.sort()
-        for name in sorted(files):
-            file = Path(parent) / name
-            if file.is_file() and not name.startswith("."):
-                yield file
+        yield from (Path(parent) / name for name in sorted(files) if not name.startswith("."))
 
 
-def open_source(path: str) -> pa.NativeFile:
-    """A source for random access."""
-    if "://" in path:
-        filesystem, place = pafs.FileSystem.from_uri(path)
-        return filesystem.open_input_file(place)
-    return pa.OSFile(path, "rb")
+def why_refused(path: Path, folder: Path | None = None) -> str | None:
+    """Why a file is not opened: an input folder is data, and data must not lead the reader elsewhere or make it wait.
+    None if it is."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return "the file's name is not UTF-8: rename it"
+    if path.is_symlink() and folder is not None and not path.resolve().is_relative_to(folder.resolve()):
+        return "a link that leads out of the input folder"
+    if not path.is_file():
+        return "a broken link" if path.is_symlink() else "neither a file nor a folder"
+    return None
 
 
 def _describe(name: str, path: str, cache: dict[str, Any]) -> Source:
+    if path.startswith(REFUSED):
+        fingerprint = xxhash.xxh3_128_hexdigest(path.encode())
+        return Source(name=name, path=path, size_bytes=0, fingerprint=fingerprint, kind="refused")
     stat = None if "://" in path else Path(path).stat()
-    mark = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}" if stat else None
+    # How kinds are told apart is part of the mark: a cache from before a change would name kinds of then.
+    mark = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{source_key([kind_of.__module__])}" if stat else None
     if mark is not None and mark in cache:
         size, fingerprint, kind = cache[mark]
     else:
-        with open_source(path) as source:
-            size = source.size()
-            digest = xxhash.xxh3_128()
-            while piece := source.read(_HASH_BYTES):
-                digest.update(piece)
-            fingerprint, kind = digest.hexdigest(), _kind(source, name)
+        try:
+            tag = remote_mark(path)
+            with open_source(path) as source:
+                size, kind = source.size(), kind_of(bytes(source.read_at(HEAD_BYTES, 0)), name)
+                fingerprint = (
+                    _content_hash(source) if tag is None else xxhash.xxh3_128_hexdigest(f"{size}\0{tag}".encode())
+                )
+        except OSError as error:
+            raise InputError(f"input.paths: {without_secrets(path)} cannot be read: {error}") from error
         if mark is not None:
             cache[mark] = [size, fingerprint, kind]
     return Source(name=name, path=path, size_bytes=size, fingerprint=fingerprint, kind=kind)
 
 
-def _kind(source: pa.NativeFile, name: str) -> str:
-    """The kind by content; the name decides for tar files, whose magic a compressor hides, and for empty archives."""
-    head = source.read_at(4096, 0)
-    inside = head
-    if head.startswith(b"\x1f\x8b"):
-        try:
-            inside = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 512)
-        except zlib.error:
-            inside = b""
-    suffix = ".gz" if head.startswith(b"\x1f\x8b") else ""
-    lower = name.lower()
-    for dialect in DIALECTS.values():
-        if inside.startswith(dialect.marks) or (
-            lower.endswith(f".{dialect.name}{suffix}") and inside.startswith(dialect.prefixes)
-        ):
-            return dialect.name + suffix
-    if lower.endswith(_TAR_SUFFIXES) or inside[257:262] == b"ustar":
-        return "tar"
-    if suffix:
-        # A damaged or empty first member still stands in a file whose name says what the rest is.
-        for known in DIALECTS:
-            if lower.endswith(f".{known}.gz") or (known == "warc" and lower.endswith((".wet.gz", ".wat.gz"))):
-                return f"{known}.gz"
-    return "file"
+def _content_hash(source: pa.NativeFile) -> str:
+    digest = xxhash.xxh3_128()
+    source.seek(0)
+    while piece := source.read(_HASH_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def cut(sources: Sequence[Source], *, split_bytes: int) -> list[Split]:

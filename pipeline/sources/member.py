@@ -54,11 +54,14 @@ def _header_length(head: bytes) -> int | None:
     return position if position <= len(head) else None
 
 
-def inflate(source: pa.NativeFile, member: Member, *, size: int, max_bytes: int) -> Iterator[bytes]:
+def inflate(
+    source: pa.NativeFile, member: Member, *, size: int, max_bytes: int, max_ratio: int, ratio_floor_bytes: int
+) -> Iterator[bytes]:
     """Yield the inflated bytes of the member at `member.start` in pieces; sets `member.end` when it is through.
 
-    `size` is the file's; `max_bytes` bounds what a member may inflate to. Raises MemberError: `truncated` when the
-    file ends inside the member, `ratio_bomb` over the bound, `bad_compression` for everything else; a member of
+    `size` is the file's; `max_bytes` bounds what a member may inflate to, `max_ratio` how much of it for each
+    compressed byte, once `ratio_floor_bytes` have come out. Raises MemberError: `truncated` when the
+    file ends inside the member, `ratio_bomb` over the bounds, `bad_compression` for everything else; a member of
     which only the checksum is wrong is told by an error that carries its true end.
     """
     head = source.read_at(CHUNK_BYTES, member.start)
@@ -79,6 +82,10 @@ def inflate(source: pa.NativeFile, member: Member, *, size: int, max_bytes: int)
             checksum, produced = zlib.crc32(out, checksum), produced + len(out)
             if produced > max_bytes:
                 raise MemberError("ratio_bomb", f"inflates to more than {max_bytes} bytes")
+            if produced > ratio_floor_bytes:
+                read = position - member.start - len(machine.unconsumed_tail) - len(machine.unused_data)
+                if produced > max_ratio * read:
+                    raise MemberError("ratio_bomb", f"{read} bytes inflate to {produced} and more")
             yield out
         if machine.eof:
             break

@@ -2,11 +2,12 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from pipeline.sources.archive import Limits, Placed
+from pipeline.sources.digest import digest_note
 from pipeline.sources.framing import ARC_HEADER, WARC, Dialect, unfold
 from pipeline.sources.http import BodyError, decode_body
 
@@ -26,6 +27,24 @@ class Document:
     media_type: str | None = None
     charset: str | None = None
     content: bytes
+    #: The text itself, where the source holds it ready and no parser is asked; `content` is empty then.
+    text: str | None = None
+    #: The source's own name for the document: a JSON line's or Parquet row's id.
+    source_id: str | None = None
+    #: Why the crawler cut the record short, as its WARC-Truncated says: length, time, disconnect, unspecified.
+    truncated: str | None = None
+    #: What had to be forgiven to read it, and whether its digest is wrong.
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """The keys of a JSON line, or columns of a Parquet file, that a document is made of."""
+
+    text: str = "text"
+    id: str = "id"
+    url: str = "url"
+    date: str = "date"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +132,15 @@ def _warc(placed: Placed, header: bytes, limits: Limits) -> Found:
     if record.record_type != WarcRecordType.response or not declared.lower().startswith("application/http"):
         if record.record_type == WarcRecordType.response and (url or "").startswith("dns:"):
             declared = "text/dns"
-        return _document(placed, url=url, date=date, declared=declared, content=body)
-    return _response(placed, body, url=url, date=date, limits=limits)
+        found: Document | Bad = _document(placed, url=url, date=date, declared=declared, content=body)
+    else:
+        found = _response(placed, body, url=url, date=date, limits=limits)
+    truncated = record.headers.get("WARC-Truncated")
+    wrong = digest_note(record.headers.get("WARC-Block-Digest"), body)
+    if isinstance(found, Bad) or not (truncated or wrong):
+        return found
+    note = "; ".join(part for part in (wrong, found.note) if part) or None
+    return replace(found, truncated=(truncated or "").strip().lower()[:40] or None, note=note)
 
 
 def _arc(placed: Placed, limits: Limits) -> Found:
@@ -131,10 +157,12 @@ def _arc(placed: Placed, limits: Limits) -> Found:
     return _document(placed, url=url, date=date, declared=declared.split(" ")[0], content=placed.frame.body)
 
 
-def _document(placed: Placed, *, url: str | None, date: str | None, declared: str, content: bytes) -> Document:
+def _document(
+    placed: Placed, *, url: str | None, date: str | None, declared: str, content: bytes, note: str | None = None
+) -> Document:
     media_type, charset = content_type(declared)
     return Document(offset=placed.offset, record=placed.record, end=placed.end, url=url, date=date,
-                    media_type=media_type, charset=charset, content=content)  # fmt: skip
+                    media_type=media_type, charset=charset, content=content, note=note)  # fmt: skip
 
 
 def content_type(declared: str) -> tuple[str | None, str | None]:
@@ -148,7 +176,7 @@ def content_type(declared: str) -> tuple[str | None, str | None]:
     return media_type.strip().lower() or None, charset
 
 
-def _response(placed: Placed, block: bytes, *, url: str | None, date: str | None, limits: Limits) -> Found:
+def _response(placed: Placed, block: bytes, *, url: str | None, date: str | None, limits: Limits) -> Document | Bad:
     """An HTTP response: status line, headers, body with its encodings undone."""
     head, body = _split_http(block)
     status, headers = _http_headers(head)
@@ -165,7 +193,8 @@ def _response(placed: Placed, block: bytes, *, url: str | None, date: str | None
         )
     except BodyError as error:
         return _bad(placed, error.reason, str(error), url=url)
-    return _document(placed, url=url, date=date, declared=headers.get("content-type", ""), content=decoded.content)
+    return _document(placed, url=url, date=date, declared=headers.get("content-type", ""), content=decoded.content,
+                     note="; ".join(decoded.notes) or None)  # fmt: skip
 
 
 def _split_http(block: bytes) -> tuple[bytes, bytes]:

@@ -200,13 +200,13 @@ def test_arc_records_are_read_with_spaces_in_addresses(tmp_path):
         assert_tiled(chain, len(content))
 
 
-def chained(source: Source, split_bytes: int):
+def chained(source: Source, split_bytes: int, limits: Limits = LIMITS):
     """What the driver does: read all splits, mend the chain, until it holds."""
     splits = cut([source], split_bytes=split_bytes)
 
     def one(split):
         chain = Chain()
-        found = list(read_split(split, chain, LIMITS))
+        found = list(read_split(split, chain, limits))
         counts = {"chain": {"first": chain.first, "next": chain.next}}
         return found, chain, Commit(phase="p", unit=split.unit, files={}, counts=counts, observed={})
 
@@ -245,6 +245,21 @@ def test_every_split_size_gives_what_one_sequential_reader_gives(tmp_path, name)
     expected, chain = read(source)
     assert_tiled(chain, len(data))
     for split_bytes in (64, 100, 173, 256, 400, 777, 1024, 2048, 5000, len(data) // 2 + 1):
+        found, tiles = chained(source, split_bytes)
+        assert found == expected, split_bytes
+        assert_tiled(tiles, len(data))
+
+
+@pytest.mark.parametrize("level", range(10))
+def test_a_payload_that_is_an_archive_stays_one_document_at_every_split_size(tmp_path, level):
+    """A split that begins inside the payload is shown its members; the chain rule must undo that."""
+    inner = b"".join(member(page, level=level) for page in pages(12))
+    carrier = record(http(inner, headers="Content-Type: application/warc\r\n"), url="http://a.test/inner")
+    data = b"".join([member(pages(1)[0]), member(carrier, level=level), *map(member, pages(3)[1:])])
+    source = source_of(data, tmp_path, "warc.gz")
+    expected, _ = read(source)
+    assert urls(expected) == ["http://a.test/0", "http://a.test/inner", "http://a.test/1", "http://a.test/2"]
+    for split_bytes in (50, 128, 300, 600, 1024, 1500, len(data) // 2):
         found, tiles = chained(source, split_bytes)
         assert found == expected, split_bytes
         assert_tiled(tiles, len(data))
