@@ -134,6 +134,7 @@ def _regular_files(folder: Path) -> Iterator[Path]:
 
     for parent, folders, files in os.walk(folder, followlinks=False, onerror=refuse):
         folders.sort()
+        yield from (Path(parent) / name for name in folders if (Path(parent) / name).is_symlink())
         yield from (Path(parent) / name for name in sorted(files) if not name.startswith("."))
 
 
@@ -144,11 +145,16 @@ def why_refused(path: Path, folder: Path | None = None) -> str | None:
         str(path).encode()
     except UnicodeEncodeError:
         return "the file's name is not UTF-8: rename it"
-    if path.is_symlink() and folder is not None and not path.resolve().is_relative_to(folder.resolve()):
-        return "a link that leads out of the input folder"
-    if not path.is_file():
-        return "a broken link" if path.is_symlink() else "neither a file nor a folder"
-    return None
+    if path.is_symlink():
+        try:
+            target = path.resolve(strict=True)
+        except (OSError, RuntimeError):
+            return "a link that leads nowhere"
+        if target.is_dir():
+            return "a link to a folder"
+        if folder is not None and not target.is_relative_to(folder.resolve()):
+            return "a link that leads out of the input folder"
+    return None if path.is_file() else "neither a file nor a folder"
 
 
 def _describe(name: str, path: str, cache: dict[str, Any]) -> Source:

@@ -284,6 +284,7 @@ def test_F37_names_lead_nowhere(extraction, tmp_path):
     os.mkfifo(crawl / "pipe.warc.gz")
     (crawl / "loop").symlink_to(crawl / "loop")
     (crawl / "away").symlink_to(outside)
+    (crawl / "secret.html").symlink_to(outside / "secret.html")
     long_name = "n" * 250 + ".html"
     body = b"<html><body><p>A page under an odd name.</p></body></html>"
     names = ["new\nline.html", "glob[*]?.html", " space .html", long_name]
@@ -292,6 +293,12 @@ def test_F37_names_lead_nowhere(extraction, tmp_path):
     assert [row["source"] for row in found.kept] == sorted([*names, "z.warc.gz"])
     assert found.kept[-1]["url"] == "../../etc/passwd"
     assert not any("Nobody asked" in row["text"] for row in found.kept)
+    assert {row["source"]: row["detail"] for row in found.ledger} == {
+        "pipe.warc.gz": "neither a file nor a folder",
+        "loop": "a link that leads nowhere",
+        "away": "a link to a folder",
+        "secret.html": "a link that leads out of the input folder",
+    }
     assert {path.name for path in tmp_path.iterdir()} == {"outside", "crawl", "faults.yaml", "out", "work"}
 
 
