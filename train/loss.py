@@ -18,8 +18,10 @@ GPU_CHUNK_LOGITS = 2**28
 
 
 def _chunk_rows(weight: Tensor) -> int:
-    budget = CPU_CHUNK_LOGITS if weight.device.type == "cpu" else GPU_CHUNK_LOGITS
-    return max(1, budget // weight.shape[0])
+    if weight.device.type == "cpu":
+        return max(1, CPU_CHUNK_LOGITS // weight.shape[0])
+    # Whole tiles of the matrix kernels.
+    return max(1, GPU_CHUNK_LOGITS // weight.shape[0] // 1024) * 1024
 
 
 def _wide(logits: Tensor) -> Tensor:

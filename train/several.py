@@ -25,7 +25,7 @@ from train.export import export
 from train.loader import Loader
 from train.loop import DivergedError, activation_dtype
 from train.loss import cross_entropy_and_z
-from train.metrics import Curve, model_flop_utilisation
+from train.metrics import Curve, Progress, model_flop_utilisation
 from train.model import ModelSettings, Transformer, new_model, rotary_table, rotate
 from train.optimizers import decays
 from train.prefetch import Prefetch
@@ -113,11 +113,12 @@ def train_several(
     *,
     model: ModelSettings,
     tokenizer: Tokenizer | None = None,
+    progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Train all members from their seeds to the end; `settings.seed` is not used. Gives each one's results.json.
 
-    `micro_batch_sequences` counts for each model. Raises ValueError for settings that this cannot do: Muon, document
-    masks; DivergedError where a loss is not finite.
+    `progress` is called with the first member's lines. `micro_batch_sequences` counts for each model. Raises ValueError
+    for settings that this cannot do: Muon, document masks; DivergedError where a loss is not finite.
     """
     if settings.optimizer != "adamw" or settings.document_mask:
         raise ValueError("several models at once are trained by adamw and without document_mask")
@@ -128,7 +129,7 @@ def train_several(
     torch.set_num_threads(settings.threads)
     try:
         with pinned(settings.attention, device) as kernels:
-            return _train(members, settings, model, tokenizer, device, kernels)
+            return _train(members, settings, model, tokenizer, device, kernels, progress)
     finally:
         torch.set_num_threads(threads)
 
@@ -140,6 +141,7 @@ def _train(
     tokenizer: Tokenizer | None,
     device: torch.device,
     kernels: list[str],
+    progress: Progress | None,
 ) -> list[dict[str, Any]]:
     dtype = activation_dtype(settings)
     stack = Stack([new_model(shape, seed=m.seed, dtype=dtype) for m in members], z_loss=settings.z_loss).to(device)
@@ -169,10 +171,12 @@ def _train(
             for measured, curve in zip(torch.stack([losses, norms, unusable], dim=1), curves, strict=True):
                 curve.add({**row, "gradient_norm": None}, measured)
             if curves[0].waiting >= settings.log_every or step + 1 == settings.steps:
-                for member, curve in zip(members, curves, strict=True):
-                    bad = next((row for row in curve.fetch() if row["skipped"]), None)
-                    if bad is not None:
-                        raise DivergedError(f"step {bad['step']} of seed {member.seed}: loss {bad['loss']}")
+                for number, (member, curve) in enumerate(zip(members, curves, strict=True)):
+                    for fetched in curve.fetch():
+                        if fetched["skipped"]:
+                            raise DivergedError(f"step {fetched['step']} of seed {member.seed}: not finite")
+                        if progress is not None and number == 0:
+                            progress(fetched)
             if step == 0:
                 # The first step compiles.
                 warm = time.perf_counter()
