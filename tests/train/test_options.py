@@ -92,7 +92,10 @@ def test_a_window_hides_what_lies_behind_it() -> None:
         assert torch.allclose(torch.cat(steps, 1), deep.hidden(ids), atol=1e-5)
 
 
-def test_the_z_loss_is_the_square_of_the_log_denominator_and_not_part_of_the_record() -> None:
+@pytest.mark.parametrize("compiling", [False, True], ids=["eager form", "compiled form"])
+def test_the_z_loss_is_the_square_of_the_log_denominator_and_not_part_of_the_record(
+    monkeypatch: pytest.MonkeyPatch, compiling: bool
+) -> None:
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(9, 16, generator=generator, requires_grad=True)
     weight = torch.randn(40, 16, generator=generator, requires_grad=True)
@@ -102,6 +105,7 @@ def test_the_z_loss_is_the_square_of_the_log_denominator_and_not_part_of_the_rec
     plain = functional.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
     squares = (logits.logsumexp(1).square() * (targets >= 0)).sum()
     expected = torch.autograd.grad(plain + 0.01 * squares, (hidden, weight))
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
     objective, nats = cross_entropy_and_z(hidden, weight, targets, z_loss=0.01)
     assert objective.item() == pytest.approx((plain + 0.01 * squares).item(), rel=1e-6)
     assert nats.item() == pytest.approx(plain.item(), rel=1e-6)
