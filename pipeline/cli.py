@@ -210,6 +210,17 @@ def generate(context: typer.Context) -> None:
         raise typer.Exit(_train_command("generate", context.args))
 
 
+estimate_app = typer.Typer(no_args_is_help=True, help="What a piece of work would cost, without doing it.")
+app.add_typer(estimate_app, name="estimate")
+
+
+@estimate_app.command("train", context_settings=_PASS_ON)
+def estimate_train(context: typer.Context) -> None:
+    """Time, memory and cost of a training run: `tamis estimate train --preset p110 --tokens 2e9 --device h200`."""
+    with told():
+        raise typer.Exit(_train_command("estimate", context.args))
+
+
 def _train_command(name: str, arguments: list[str]) -> int:
     """The same commands as `python -m train`, which runs on machines that have nothing else of ours."""
     from train.__main__ import main as train_main  # needs torch, whose import costs seconds

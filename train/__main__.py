@@ -1,15 +1,17 @@
-"""`python -m train train|eval|generate`: the training package on its own, for machines that never curate."""
+"""`python -m train COMMAND`: the training package on its own, for machines that never curate."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tokenizer.bpe import load
 from tokenizer.shards import ShardSet
+from train.choices import read_items, score_items
+from train.estimate import PEAKS, Device, compute_optimal, estimate, refined_mfu
 from train.evaluate import evaluate, prepare, protocol, read_domain
 from train.export import load_model, load_tokenizer
 from train.generate import SampleSettings, generate
@@ -45,6 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--max-steps", type=int, help="stop after so many steps; the same command goes on")
     command.add_argument("--learning-rate", type=float, help="peak rate (default: the preset's)")
     command.add_argument("--schedule", choices=["wsd", "cosine", "constant"], default="wsd")
+    command.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw")
+    command.add_argument("--z-loss", type=float, default=0.0, help="weight of the z-loss (default: 0)")
+    command.add_argument("--document-mask", action="store_true", help="positions see their own document only")
+    command.add_argument("--llama", action="store_true", help="without QK-norm, exported as a Llama")
+    command.add_argument("--sliding-window", type=int, help="positions that a position sees (default: all)")
+    command.add_argument("--micro-batch", type=int, metavar="SEQUENCES", help="sequences at once on a device")
+    command.add_argument("--deterministic", action="store_true", help="the same bits every time on a GPU too")
     command.add_argument("--seed", type=int, default=0, help="initial weights and order of the data")
     command.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     command.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -59,6 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="everything, with each document's nats")
     command.set_defaults(run=_evaluate)
 
+    command = commands.add_parser("choices", help="multiple-choice items by the likelihood of their answers")
+    command.add_argument("--model", type=Path, required=True, help="folder with config.json and tokenizer.json")
+    command.add_argument("--items", action="append", required=True, metavar="NAME=FILE", help="JSONL[.gz]; repeat")
+    command.add_argument("--limit", type=int, help="only the first so many items of each file")
+    command.add_argument("--device", default="cpu", help="cpu or cuda")
+    command.add_argument("--json", action="store_true", help="everything")
+    command.set_defaults(run=_choices)
+
     command = commands.add_parser("generate", help="continue a prompt")
     command.add_argument("--model", type=Path, required=True, help="folder with config.json and tokenizer.json")
     command.add_argument("--prompt", default="", help="text to continue (default: the beginning of a document)")
@@ -68,6 +85,19 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--top-p", type=float, default=SampleSettings.top_p)
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=_generate)
+
+    command = commands.add_parser("estimate", help="time, memory and cost of a training run, without running it")
+    command.add_argument("--preset", default="p110", choices=list(PRESETS), help="size of the model (default: p110)")
+    command.add_argument("--vocab-size", type=int, default=32_768)
+    command.add_argument("--tokens", type=float, help="tokens to train on (default: 20 a parameter)")
+    command.add_argument("--device", default="h200", help=f"{', '.join(PEAKS)}, or the peak in FLOP/s such as 1e12")
+    command.add_argument("--devices", type=int, default=1, help="how many (default: 1)")
+    command.add_argument("--mfu", type=float, help="share of the peak (default: published runs of this size)")
+    command.add_argument("--like", type=Path, help="folder of a run of this model on one device, whose speed is taken")
+    command.add_argument("--price", type=float, help="of one device and hour, for the cost")
+    command.add_argument("--budget-flop", type=float, help="also the compute-optimal size for so many FLOP")
+    command.add_argument("--tokens-per-parameter", type=float, default=20.0, help="default: 20, Chinchilla's")
+    command.set_defaults(run=_estimate)
     return parser
 
 
@@ -81,7 +111,13 @@ def _train(arguments: argparse.Namespace) -> None:
         "device": arguments.device,
         "compile": arguments.compile,
         "checkpoint_every_steps": arguments.checkpoint_every,
+        "optimizer": arguments.optimizer,
+        "z_loss": arguments.z_loss,
+        "document_mask": arguments.document_mask,
+        "deterministic": arguments.deterministic,
     }
+    if arguments.micro_batch is not None:
+        changes["micro_batch_sequences"] = arguments.micro_batch
     if arguments.learning_rate is not None:
         changes["learning_rate"] = arguments.learning_rate
     settings = TrainSettings.from_preset(chosen, tokens=int(arguments.tokens), **changes)
@@ -90,10 +126,11 @@ def _train(arguments: argparse.Namespace) -> None:
         if row["step"] % 10 == 0 or row["step"] == settings.steps:
             print(f"step {row['step']}/{settings.steps}  loss {row['loss']}", file=sys.stderr)
 
+    shape = chosen.model(shards.metadata.vocab_size)
     results = train(
         shards,
         settings,
-        model=chosen.model(shards.metadata.vocab_size),
+        model=replace(shape, qk_norm=not arguments.llama, sliding_window=arguments.sliding_window),
         out=arguments.out,
         tokenizer=None if arguments.tokenizer is None else load(arguments.tokenizer.read_bytes()),
         max_steps=arguments.max_steps,
@@ -103,12 +140,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    domains = {}
-    for item in arguments.domain:
-        name, equals, path = item.partition("=")
-        if not (name and equals and path):
-            raise ValueError(f"--domain {item}: write NAME=FILE")
-        domains[name] = read_domain(Path(path))
+    domains = {name: read_domain(path) for name, path in _named(arguments.domain, "--domain")}
     tokenizer = load_tokenizer(arguments.model)
     model = load_model(arguments.model, device=arguments.device)
     scores = evaluate(model, prepare(domains, tokenizer), end_of_text_id=tokenizer.end_of_text_id)
@@ -118,6 +150,31 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         return
     for name, score in scores.items():
         print(f"{name}\t{score.bits_per_byte:.4f} bits per byte\t{score.bytes} bytes in {score.documents} documents")
+
+
+def _choices(arguments: argparse.Namespace) -> None:
+    files = _named(arguments.items, "--items")
+    tokenizer = load_tokenizer(arguments.model)
+    model = load_model(arguments.model, device=arguments.device)
+    scores = {
+        name: score_items(model, read_items(path)[: arguments.limit], tokenizer=tokenizer) for name, path in files
+    }
+    if arguments.json:
+        print(json.dumps({name: asdict(score) for name, score in scores.items()}))
+        return
+    for name, score in scores.items():
+        accuracy = "" if score.accuracy is None else f"\taccuracy {score.accuracy:.4f} of {score.chance:.4f} by chance"
+        print(f"{name}\t{score.bits_per_byte:.4f} bits per byte of the answer\t{score.items} items{accuracy}")
+
+
+def _named(values: Sequence[str], option: str) -> list[tuple[str, Path]]:
+    found = []
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not (name and equals and path):
+            raise ValueError(f"{option} {value}: write NAME=FILE")
+        found.append((name, Path(path)))
+    return found
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -130,6 +187,24 @@ def _generate(arguments: argparse.Namespace) -> None:
     )
     model, tokenizer = load_model(arguments.model), load_tokenizer(arguments.model)
     print(arguments.prompt + generate(model, arguments.prompt, settings, tokenizer=tokenizer))
+
+
+def _estimate(arguments: argparse.Namespace) -> None:
+    chosen = preset(arguments.preset)
+    model = chosen.model(arguments.vocab_size)
+    tokens = int(arguments.tokens or arguments.tokens_per_parameter * model.matmul_parameters)
+    settings = TrainSettings.from_preset(chosen, tokens=tokens)
+    peak = PEAKS.get(arguments.device) or float(arguments.device)
+    device = Device(peak_flops=peak, number=arguments.devices, mfu=arguments.mfu, price_per_hour=arguments.price)
+    if arguments.like is not None:
+        lines = [json.loads(line) for line in (arguments.like / "speed.jsonl").read_text().splitlines()]
+        flop = model.flop_per_token(settings.sequence_length)
+        device = replace(device, mfu=refined_mfu(lines, flop_per_token=flop, device=replace(device, number=1)))
+    found = estimate(model, settings, device)
+    if arguments.budget_flop is not None:
+        ratio = arguments.tokens_per_parameter
+        found["compute_optimal"] = compute_optimal(arguments.budget_flop, tokens_per_parameter=ratio)
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -32,12 +33,11 @@ def save(
     partial = folder / f".partial-{step:08d}-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    save_file({name: value.contiguous() for name, value in state(model).items()}, partial / MODEL, {"format": "pt"})
-    save_file(_optimizer_tensors(model, optimizer), partial / OPTIMIZER)
-    hashes = {name: _sha256(partial / name) for name in (MODEL, OPTIMIZER)}
-    (partial / STATE).write_text(json.dumps({"step": step, "sha256": hashes, **extra}, indent=1, sort_keys=True) + "\n")
-    for path in (*partial.iterdir(), partial):
-        _sync(path)
+    try:
+        _write(partial, step=step, model=model, optimizer=optimizer, extra=extra)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OSError(f"{final} could not be written, the checkpoints before it are untouched: {error}") from error
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)
@@ -45,6 +45,17 @@ def save(
     for old in _all(folder)[:-keep]:
         shutil.rmtree(old)
     return final
+
+
+def _write(
+    folder: Path, *, step: int, model: Transformer, optimizer: torch.optim.Optimizer, extra: dict[str, Any]
+) -> None:
+    save_file({name: value.contiguous() for name, value in state(model).items()}, folder / MODEL, {"format": "pt"})
+    save_file(_optimizer_tensors(model, optimizer), folder / OPTIMIZER)
+    hashes = {name: _sha256(folder / name) for name in (MODEL, OPTIMIZER)}
+    (folder / STATE).write_text(json.dumps({"step": step, "sha256": hashes, **extra}, indent=1, sort_keys=True) + "\n")
+    for path in (*folder.iterdir(), folder):
+        _sync(path)
 
 
 def latest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -72,10 +83,12 @@ def restore(path: Path, *, model: Transformer, optimizer: torch.optim.Optimizer)
     cuda = tensors.pop("rng.cuda", None)
     if cuda is not None and device.type == "cuda":
         torch.cuda.set_rng_state(cuda, device)
-    for name, parameter in model.named_parameters():
-        # Absent where no step has been taken yet. The fused kernel wants the step count where the parameter is.
-        moments = {key: tensors.get(f"{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-        optimizer.state[parameter] = {key: value.to(device) for key, value in moments.items() if value is not None}
+    # None where no step has been taken yet. The fused kernel wants the step count where the parameter is.
+    parameters = dict(model.named_parameters())
+    optimizer.state.clear()
+    for key_name, value in tensors.items():
+        key, _, name = key_name.partition("/")
+        optimizer.state[parameters[name]][key] = value.to(device)
 
 
 def _optimizer_tensors(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -84,7 +97,7 @@ def _optimizer_tensors(model: Transformer, optimizer: torch.optim.Optimizer) -> 
     if device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
     for name, parameter in model.named_parameters():
-        for key, value in optimizer.state[parameter].items():
+        for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{key}/{name}"] = value.contiguous()
     return tensors
 

@@ -2,8 +2,8 @@
 
     config.json  generation_config.json  model.safetensors  tokenizer.json  tokenizer_config.json
 
-Our architecture is `Qwen3ForCausalLM`. Keys of both transformers 4 (`rope_theta`, `torch_dtype`) and 5
-(`rope_parameters`, `dtype`) are written.
+Our architecture is `Qwen3ForCausalLM`, without QK-norm `LlamaForCausalLM`. Keys of both transformers 4 (`rope_theta`,
+`torch_dtype`) and 5 (`rope_parameters`, `dtype`) are written.
 """
 
 import json
@@ -15,6 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from tokenizer.bpe import Tokenizer, load
 from train.model import ModelSettings, Transformer, state
+
+#: By model_type.
+ARCHITECTURES = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
+#: Settings that config.json says in other words.
+TRANSLATED = ("qk_norm", "sliding_window")
 
 
 def export(model: Transformer, folder: Path, *, tokenizer: Tokenizer | None = None) -> None:
@@ -36,9 +41,13 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32, device: str 
         config = json.loads((folder / "config.json").read_text())
     except FileNotFoundError as error:
         raise ValueError(f"{folder}: no model here (config.json is missing)") from error
-    if config.get("model_type") != "qwen3":
-        raise ValueError(f"{folder}: a model of type {config.get('model_type')!r}; this loop knows qwen3")
-    settings = ModelSettings(**{name: config[name] for name in ModelSettings.__dataclass_fields__})
+    kind = config.get("model_type")
+    if kind not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ValueError(f"{folder}: a model of type {kind!r}; this loop knows {known}")
+    same = {name: config[name] for name in ModelSettings.__dataclass_fields__ if name not in TRANSLATED}
+    window = config["sliding_window"] if config.get("use_sliding_window") else None
+    settings = ModelSettings(**same, qk_norm=kind == "qwen3", sliding_window=window)
     model = Transformer(settings, dtype=dtype)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.to(device).eval()
@@ -54,9 +63,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def _config(settings: ModelSettings, end_of_text_id: int | None) -> dict[str, Any]:
+    kind = "qwen3" if settings.qk_norm else "llama"
     return {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
+        "architectures": [ARCHITECTURES[kind]],
+        "model_type": kind,
         "vocab_size": settings.vocab_size,
         "hidden_size": settings.hidden_size,
         "num_hidden_layers": settings.num_hidden_layers,
@@ -73,13 +83,24 @@ def _config(settings: ModelSettings, end_of_text_id: int | None) -> dict[str, An
         "hidden_act": "silu",
         "attention_bias": False,
         "attention_dropout": 0.0,
-        "use_sliding_window": False,
+        **_attention_kind(settings),
         "use_cache": True,
         "bos_token_id": end_of_text_id,
         "eos_token_id": end_of_text_id,
         "torch_dtype": "float32",
         "dtype": "float32",
     }
+
+
+def _attention_kind(settings: ModelSettings) -> dict[str, Any]:
+    if not settings.qk_norm:
+        return {"mlp_bias": False}
+    if settings.sliding_window is None:
+        return {"use_sliding_window": False}
+    layers = settings.num_hidden_layers
+    # The layers from max_window_layers on have the window (4.x); layer_types says it of each (from 4.53 on).
+    kinds = {"max_window_layers": 0, "layer_types": ["sliding_attention"] * layers}
+    return {"use_sliding_window": True, "sliding_window": settings.sliding_window, **kinds}
 
 
 def _tokenizer_config(tokenizer: Tokenizer, settings: ModelSettings) -> dict[str, Any]:

@@ -1,39 +1,42 @@
 """Training: shards in, a model, its curve and its checkpoints out.
 
-    out/metrics.jsonl      one line a step; holds no times, so that a repeated run gives the same bytes
+    out/metrics.jsonl      one line a step, see train/metrics.py
+    out/speed.jsonl        tokens a second, MFU and memory as the run went
     out/checkpoints/       see train/checkpoint.py
     out/results.json       settings, totals, environment and speed
     out/model/             the model in Hugging Face's form, see train/export.py
 
-On a CPU the result is a function of shards, settings and thread count, to the bit, however often it was interrupted.
+On a CPU the result is a function of shards, settings and thread count, to the bit, however often it was interrupted; on
+one GPU with `deterministic` too. The host never waits for a GPU within a step: whether a step counts is decided on the
+device, and metrics are fetched several steps at a time.
 """
 
 import json
 import math
-import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from tokenizer.bpe import Tokenizer
 from tokenizer.shards import ShardSet
 from train import checkpoint
+from train.attention import pinned
 from train.export import export
 from train.loader import Loader
-from train.model import ModelSettings, Transformer, count_parameters, new_model
-from train.schedule import learning_rate_factor
+from train.metrics import Curve, Progress, finite, model_flop_utilisation
+from train.model import ModelSettings, Objective, count_parameters, new_model
+from train.optimizers import make_optimizer
+from train.prefetch import Prefetch
+from train.ranks import Ranks
 from train.settings import TrainSettings
-
-#: Dense bfloat16 peak in FLOP/s by the name that CUDA gives, for MFU; other devices report none.
-PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 class DivergedError(RuntimeError):
@@ -69,12 +72,21 @@ def train(
         raise ValueError(
             f"the shards were made by the tokenizer {shards.metadata.tokenizer_sha256}, not by {tokenizer.sha256}"
         )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
-    try:
+    with _backend(settings):
         return _Run(shards, settings, model, out, tokenizer).run(max_steps, progress)
+
+
+@contextmanager
+def _backend(settings: TrainSettings) -> Iterator[None]:
+    """Threads and determinism as set; afterwards as they were."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(settings.threads)
+    torch.use_deterministic_algorithms(settings.deterministic)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
 
 
 class _Run:
@@ -82,18 +94,32 @@ class _Run:
         self, shards: ShardSet, settings: TrainSettings, model: ModelSettings, out: Path, tokenizer: Tokenizer | None
     ) -> None:
         self.shards, self.settings, self.out, self.tokenizer = shards, settings, out, tokenizer
-        self.device = torch.device(settings.device)
+        self.ranks = Ranks.from_environment(settings.device)
+        self.device = self.ranks.device(settings.device)
+        if self.device.type == "cuda" and not settings.compile and (settings.document_mask or model.sliding_window):
+            raise ValueError("document_mask and sliding_window need compile on a GPU: without it all scores are held")
         torch.manual_seed(settings.seed)
         self.model = new_model(model, seed=settings.seed, dtype=activation_dtype(settings)).to(self.device)
-        self.forward: Any = torch.compile(self.model, dynamic=False) if settings.compile else self.model
-        self.optimizer = _optimizer(self.model, settings)
+        separator = shards.metadata.end_of_text_id if settings.document_mask else None
+        self.objective: Any = Objective(self.model, z_loss=settings.z_loss, end_of_text_id=separator)
+        if self.ranks.world_size > 1:
+            self.objective = DistributedDataParallel(
+                self.objective, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+        self.forward: Any = torch.compile(self.objective, dynamic=False) if settings.compile else self.objective
+        self.optimizer = make_optimizer(self.model, settings)
         self.loader = Loader(
             shards,
             sequence_length=settings.sequence_length,
             batch_sequences=settings.batch_sequences,
             seed=settings.seed,
+            rank=self.ranks.rank,
+            world_size=self.ranks.world_size,
         )
-        self.step = self.skipped = self.metrics_bytes = 0
+        self.position = self.loader.state()
+        self.flop = model.flop_per_token(settings.sequence_length)
+        self.step = self.metrics_bytes = 0
+        self.skipped = torch.zeros((), device=self.device)
         self.last_loss = math.nan
 
     def run(self, max_steps: int | None, progress: Progress | None) -> dict[str, Any]:
@@ -102,68 +128,81 @@ class _Run:
         stop = self.settings.steps if max_steps is None else min(self.settings.steps, self.step + max_steps)
         every = self.settings.checkpoint_every_steps
         first, wall, cpu = self.step, time.perf_counter(), time.process_time()
-        with (self.out / "metrics.jsonl").open("r+b") as metrics:
-            metrics.truncate(self.metrics_bytes)
-            metrics.seek(self.metrics_bytes)
+        curve = Curve(
+            self.out,
+            done_bytes=self.metrics_bytes,
+            flop_per_token=self.flop,
+            device=self.device,
+            ranks=self.ranks.world_size,
+            writes=self.ranks.writes,
+        )
+        with ExitStack() as open_things:
+            kernels = open_things.enter_context(pinned(self.settings.attention, self.device))
+            open_things.enter_context(curve)
+            batches = open_things.enter_context(Prefetch(self.loader, self.device)) if self.step < stop else None
             while self.step < stop:
-                row = self._one_step()
-                self.metrics_bytes += metrics.write(json.dumps(row).encode() + b"\n")
-                if progress is not None:
-                    progress(row)
-                if every and self.step % every == 0 and self.step < stop:
-                    self._save(metrics)
+                assert batches is not None
+                curve.add(*self._one_step(batches))
+                saves = self.step == stop or bool(every and self.step % every == 0)
+                if saves or curve.waiting >= self.settings.log_every:
+                    self._fetch(curve, progress)
+                if saves and self.step < stop:
+                    self._save(curve)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             if self.step > first:
-                self._save(metrics)
-        results = self._results((self.step - first) * self.settings.batch_tokens, wall, cpu)
-        export(self.model, self.out / "model", tokenizer=self.tokenizer)
-        _write(self.out / "results.json", results)
+                self._save(curve)
+        results = self._results((self.step - first) * self.settings.batch_tokens, wall, cpu, kernels)
+        if self.ranks.writes:
+            export(self.model, self.out / "model", tokenizer=self.tokenizer)
+            _write(self.out / "results.json", results)
+        self.ranks.wait()
         return results
 
-    def _one_step(self) -> dict[str, Any]:
+    def _one_step(self, batches: Prefetch) -> tuple[dict[str, Any], Tensor]:
         """Accumulate, clip, update. The loss is the mean over the tokens of the whole batch, before the update."""
-        inputs, targets = (torch.from_numpy(array).to(self.device) for array in self.loader.next_batch())
-        scale = 1.0 / self.settings.batch_tokens
+        batch = batches.next()
+        self.position = batch.loader
         total = torch.zeros((), device=self.device)
         micro = self.settings.micro_batch_sequences
-        for start in range(0, len(inputs), micro):
-            loss: Tensor = self.forward(inputs[start : start + micro], targets[start : start + micro]) * scale
-            torch.autograd.backward(loss)
-            total += loss.detach()
+        for start in range(0, len(batch.inputs), micro):
+            stop = start + micro
+            last = stop >= len(batch.inputs)
+            with nullcontext() if last or self.ranks.world_size == 1 else self.objective.no_sync():
+                objective, nats = self.forward(batch.inputs[start:stop], batch.targets[start:stop])
+                # Gradients are averaged over the ranks; a mean over all tokens is wanted.
+                torch.autograd.backward(objective * (self.ranks.world_size / self.settings.batch_tokens))
+            total += nats.detach() / self.settings.batch_tokens
+        self.ranks.total(total)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_gradient_norm)
-        rate = self.settings.learning_rate * learning_rate_factor(
-            self.step,
-            steps=self.settings.steps,
-            schedule=self.settings.schedule,
-            warmup_fraction=self.settings.warmup_fraction,
-            decay_fraction=self.settings.decay_fraction,
-            final_fraction=self.settings.final_fraction,
-        )
-        self.last_loss, gradient_norm = total.item(), norm.item()
-        if math.isfinite(self.last_loss) and math.isfinite(gradient_norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
-        else:
-            self._skip()
+        rate = self.settings.rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        unusable = 1.0 - (total.isfinite() & norm.isfinite()).float()
+        # The fused kernels skip the step on the device where this is not zero.
+        self.optimizer.found_inf = unusable  # type: ignore[attr-defined]
+        self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.skipped = self.skipped + unusable
         self.step += 1
-        return {
+        row = {
             "step": self.step,
-            "tokens": self.loader.tokens_consumed,
-            "loss": self.last_loss if math.isfinite(self.last_loss) else None,
+            "tokens": self.position["tokens_consumed"],
+            "loss": None,
             "learning_rate": rate,
-            "gradient_norm": gradient_norm if math.isfinite(gradient_norm) else None,
-            "skipped": self.skipped,
+            "gradient_norm": None,
         }
+        return row, torch.stack([total, norm, self.skipped])
 
-    def _skip(self) -> None:
-        self.skipped += 1
-        if self.skipped > self.settings.max_skipped_steps:
-            raise DivergedError(
-                f"step {self.step + 1}: loss {self.last_loss}, the {self.skipped}th step that is not finite: lower "
-                f"learning_rate (now {self.settings.learning_rate}) or lengthen warmup_fraction"
-            )
+    def _fetch(self, curve: Curve, progress: Progress | None) -> None:
+        for row in curve.fetch():
+            if row["skipped"] > self.settings.max_skipped_steps:
+                raise DivergedError(
+                    f"step {row['step']}: loss {row['loss']}, the {row['skipped']}th step that is not finite: lower "
+                    f"learning_rate (now {self.settings.learning_rate}) or lengthen warmup_fraction"
+                )
+            if progress is not None and self.ranks.writes:
+                progress(row)
+        self.last_loss = curve.last_loss
 
     def _identity(self) -> dict[str, Any]:
         return {"settings": self.settings.deciding(), "model": asdict(self.model.settings)}
@@ -171,7 +210,10 @@ class _Run:
     def _resume(self) -> None:
         found = checkpoint.latest(self.out / "checkpoints")
         if found is None:
-            (self.out / "metrics.jsonl").write_bytes(b"")
+            if self.ranks.writes:
+                (self.out / "metrics.jsonl").write_bytes(b"")
+                (self.out / "speed.jsonl").write_bytes(b"")
+            self.ranks.wait()
             return
         path, state = found
         for part, mine in self._identity().items():
@@ -179,43 +221,46 @@ class _Run:
             if changed:
                 raise ValueError(f"{self.out} holds another run ({'; '.join(changed)}): choose another folder")
         self.loader.restore(state["loader"])
+        self.position = self.loader.state()
         checkpoint.restore(path, model=self.model, optimizer=self.optimizer)
-        self.step, self.skipped, self.metrics_bytes = state["step"], state["skipped"], state["metrics_bytes"]
+        self.step, self.metrics_bytes = state["step"], state["metrics_bytes"]
+        self.skipped.fill_(state["skipped"])
         self.last_loss = state["last_loss"] if state["last_loss"] is not None else math.nan
 
-    def _save(self, metrics: Any) -> None:
-        metrics.flush()
-        os.fsync(metrics.fileno())
+    def _save(self, curve: Curve) -> None:
+        self.metrics_bytes = curve.bytes
+        curve.sync()
         extra = {
             **self._identity(),
-            "loader": self.loader.state(),
-            "skipped": self.skipped,
+            "loader": self.position,
+            "skipped": int(self.skipped.item()),
             "metrics_bytes": self.metrics_bytes,
-            "last_loss": self.last_loss if math.isfinite(self.last_loss) else None,
+            "last_loss": finite(self.last_loss),
         }
-        checkpoint.save(
-            self.out / "checkpoints",
-            step=self.step,
-            model=self.model,
-            optimizer=self.optimizer,
-            extra=extra,
-            keep=self.settings.keep_checkpoints,
-        )
+        if self.ranks.writes:
+            checkpoint.save(
+                self.out / "checkpoints",
+                step=self.step,
+                model=self.model,
+                optimizer=self.optimizer,
+                extra=extra,
+                keep=self.settings.keep_checkpoints,
+            )
+        self.ranks.wait()
 
-    def _results(self, tokens: int, wall: float, cpu: float) -> dict[str, Any]:
-        consumed = self.loader.tokens_consumed
-        flop = self.model.settings.flop_per_token(self.settings.sequence_length)
+    def _results(self, tokens: int, wall: float, cpu: float, kernels: list[str]) -> dict[str, Any]:
+        consumed = self.position["tokens_consumed"]
         rate = tokens / wall if tokens else None
         return {
             "finished": self.step == self.settings.steps,
             "steps": self.step,
-            "skipped_steps": self.skipped,
+            "skipped_steps": int(self.skipped.item()),
             "tokens": consumed,
             "unique_tokens": min(consumed, self.loader.epoch_tokens),
             "epochs": round(consumed / self.loader.epoch_tokens, 4),
             "bytes": round(consumed / self.loader.epoch_tokens * self.shards.bytes),
-            "flop": flop * consumed,
-            "final_loss": self.last_loss if math.isfinite(self.last_loss) else None,
+            "flop": self.flop * consumed,
+            "final_loss": finite(self.last_loss),
             "parameters": count_parameters(self.model),
             "data": {
                 "fingerprint": self.shards.fingerprint,
@@ -228,6 +273,8 @@ class _Run:
                 "torch": torch.__version__,
                 "python": platform.python_version(),
                 "device": _device(self.device),
+                "attention": kernels,
+                "ranks": self.ranks.world_size,
             },
             # Of this call, not of the steps before a resume.
             "speed": {
@@ -236,7 +283,7 @@ class _Run:
                 "tokens_per_second": rate and round(rate, 1),
                 "tokens_per_cpu_second": round(tokens / cpu, 1) if tokens else None,
                 "flop_formula": "6 N_matmul + 12 L H E T",
-                "mfu": rate and _mfu(flop * rate, self.device),
+                "mfu": rate and model_flop_utilisation(self.flop * rate / self.ranks.world_size, self.device),
             },
         }
 
@@ -248,29 +295,8 @@ def activation_dtype(settings: TrainSettings) -> torch.dtype:
     return torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
 
 
-def _optimizer(model: Transformer, settings: TrainSettings) -> torch.optim.AdamW:
-    decayed: list[Tensor] = []
-    plain: list[Tensor] = []
-    for name, parameter in model.named_parameters():
-        (decayed if parameter.ndim == 2 and "embed_tokens" not in name else plain).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=settings.learning_rate,
-        betas=(settings.beta1, settings.second_beta),
-        eps=settings.epsilon,
-        fused=True,
-    )
-
-
 def _device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _mfu(flops: float, device: torch.device) -> float | None:
-    if device.type != "cuda":
-        return None
-    name = torch.cuda.get_device_name(device)
-    return next((round(flops / peak, 4) for part, peak in PEAK_FLOPS.items() if part in name), None)
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

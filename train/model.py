@@ -1,7 +1,8 @@
-"""A decoder-only transformer of exactly Qwen3's shape, with Hugging Face's parameter names.
+"""A decoder-only transformer of exactly Qwen3's shape, or Llama's, with Hugging Face's parameter names.
 
 RMSNorm before each block, rotary positions (half-split), SwiGLU, grouped-query attention with a learned RMSNorm on
-every head of queries and keys, no biases, embeddings tied or untied. Exporting is therefore saving.
+every head of queries and keys (Llama: without it), no biases, embeddings tied or untied. Exporting is therefore
+saving.
 
 Shapes: B sequences, T positions, D hidden size, H query heads, K key/value heads, E head size, V vocabulary.
 """
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.loss import summed_cross_entropy
+from train.attention import Mask, attend, mask
+from train.loss import cross_entropy_and_z, summed_cross_entropy
 
 #: Vocabularies are padded to a multiple of this: matrix kernels are fastest on multiples of 64.
 VOCABULARY_MULTIPLE = 64
@@ -41,6 +43,10 @@ class ModelSettings:
     tie_word_embeddings: bool = True
     #: Standard deviation of the initial weights; matrices that write to the residual stream get 1/sqrt(2 layers) of it.
     initializer_range: float = 0.02
+    #: A learned RMSNorm on every head of queries and keys: with it the model is a Qwen3, without it a Llama.
+    qk_norm: bool = True
+    #: A position sees at most so many, itself included; None: all before it.
+    sliding_window: int | None = None
 
     def __post_init__(self) -> None:
         if self.num_attention_heads % self.num_key_value_heads:
@@ -50,6 +56,10 @@ class ModelSettings:
             )
         if self.head_dim % 2:
             raise ValueError(f"head_dim {self.head_dim} is odd: rotary positions turn pairs")
+        if self.sliding_window is not None and self.sliding_window < 1:
+            raise ValueError(f"sliding_window {self.sliding_window} is not positive")
+        if self.sliding_window is not None and not self.qk_norm:
+            raise ValueError("sliding_window needs qk_norm: a Llama has no window, so it could not be exported")
 
     @property
     def matmul_parameters(self) -> int:
@@ -59,8 +69,10 @@ class ModelSettings:
         return self.num_hidden_layers * (attention + 3 * d * self.intermediate_size) + d * self.vocab_size
 
     def flop_per_token(self, sequence_length: int) -> int:
-        """Of training, forward and backward: 6 N_matmul + 12 L H E T (PaLM's formula, attention not halved)."""
-        attention = self.num_hidden_layers * self.num_attention_heads * self.head_dim * sequence_length
+        """Of training, forward and backward: 6 N_matmul + 12 L H E T (PaLM's formula, attention not halved; T at most
+        the sliding window)."""
+        seen = min(sequence_length, self.sliding_window or sequence_length)
+        attention = self.num_hidden_layers * self.num_attention_heads * self.head_dim * seen
         return 6 * self.matmul_parameters + 12 * attention
 
 
@@ -132,26 +144,30 @@ class Attention(nn.Module):
     def __init__(self, settings: ModelSettings, layer: int) -> None:
         super().__init__()
         d, e = settings.hidden_size, settings.head_dim
-        self.layer, self.head_dim = layer, e
+        self.layer, self.head_dim, self.window = layer, e, settings.sliding_window
         self.grouped = settings.num_key_value_heads != settings.num_attention_heads
         self.q_proj = Linear(d, settings.num_attention_heads * e)
         self.k_proj = Linear(d, settings.num_key_value_heads * e)
         self.v_proj = Linear(d, settings.num_key_value_heads * e)
         self.o_proj = Linear(settings.num_attention_heads * e, d)
-        self.q_norm = RMSNorm(e, settings.rms_norm_eps)
-        self.k_norm = RMSNorm(e, settings.rms_norm_eps)
+        self.qk_norm = settings.qk_norm
+        if settings.qk_norm:
+            self.q_norm = RMSNorm(e, settings.rms_norm_eps)
+            self.k_norm = RMSNorm(e, settings.rms_norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KeyValueCache | None) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, cache: KeyValueCache | None = None, mask: Mask | None = None
+    ) -> Tensor:
         b, t, _ = x.shape
-        heads = (b, t, -1, self.head_dim)
-        q = rotate(self.q_norm(self.q_proj(x).view(heads)).transpose(1, 2), cos, sin)
-        k = rotate(self.k_norm(self.k_proj(x).view(heads)).transpose(1, 2), cos, sin)
-        v = self.v_proj(x).view(heads).transpose(1, 2)
+        q, k, v = (project(x).view(b, t, -1, self.head_dim) for project in (self.q_proj, self.k_proj, self.v_proj))
+        if self.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = rotate(q.transpose(1, 2), cos, sin), rotate(k.transpose(1, 2), cos, sin), v.transpose(1, 2)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
-        # One new position sees all of the past, so it needs no mask.
-        causal = t > 1
-        y = functional.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=self.grouped)
+            if t == 1 and self.window is not None:
+                k, v = k[:, :, -self.window :], v[:, :, -self.window :]
+        y = attend(q, k, v, mask=mask, grouped=self.grouped)
         projected: Tensor = self.o_proj(y.transpose(1, 2).reshape(b, t, -1))
         return projected
 
@@ -178,8 +194,10 @@ class Layer(nn.Module):
         self.input_layernorm = RMSNorm(settings.hidden_size, settings.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(settings.hidden_size, settings.rms_norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KeyValueCache | None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache)
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, cache: KeyValueCache | None = None, mask: Mask | None = None
+    ) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, mask)
         y: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return y
 
@@ -219,8 +237,9 @@ class Transformer(nn.Module):
         weight: Tensor = self.model.embed_tokens.weight if tied else self.lm_head.weight
         return weight
 
-    def hidden(self, ids: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        """Normalised final states [B, T, D] of ids [B, T]; with a cache, of the positions that follow it.
+    def hidden(self, ids: Tensor, cache: KeyValueCache | None = None, *, documents: Tensor | None = None) -> Tensor:
+        """Normalised final states [B, T, D] of ids [B, T]; with a cache, of the positions that follow it. With
+        `documents` [B, T] a position sees only those that have its number.
 
         Raises ValueError where the sequence is longer than `max_position_embeddings`, and where more than one position
         is added to a cache that is not empty.
@@ -234,8 +253,11 @@ class Transformer(nn.Module):
             raise ValueError("a cache that is not empty takes one new position at a time")
         x = self.model.embed_tokens(ids).to(self.dtype)
         cos, sin = self.cos[start:stop].to(x.dtype), self.sin[start:stop].to(x.dtype)
+        # One new position sees its whole past, of which the cache gives what the window leaves.
+        window = self.settings.sliding_window if stop - start > 1 else None
+        allowed = mask(stop - start, window=window, documents=documents, device=x.device)
         for layer in self.model.layers:
-            x = layer(x, cos, sin, cache)
+            x = layer(x, cos, sin, cache, allowed)
         normed: Tensor = self.model.norm(x)
         return normed
 
@@ -247,6 +269,22 @@ class Transformer(nn.Module):
         """Summed cross-entropy in nats of the targets [B, T] that are not negative."""
         hidden = self.hidden(ids)
         return summed_cross_entropy(hidden.flatten(0, 1), self.output_weight, targets.flatten())
+
+
+class Objective(nn.Module):
+    """What a step of training differentiates: the model's summed loss with the options of the loop."""
+
+    def __init__(self, model: Transformer, *, z_loss: float = 0.0, end_of_text_id: int | None = None) -> None:
+        super().__init__()
+        self.transformer, self.z_loss, self.end_of_text_id = model, z_loss, end_of_text_id
+
+    def forward(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """(nats + z_loss · Σ log² of the softmax's denominator, nats): the sum to differentiate, and without gradient
+        the sum to report. With `end_of_text_id` every position sees its own document only."""
+        documents = None if self.end_of_text_id is None else (ids == self.end_of_text_id).cumsum(1)
+        hidden = self.transformer.hidden(ids, documents=documents)
+        weight = self.transformer.output_weight
+        return cross_entropy_and_z(hidden.flatten(0, 1), weight, targets.flatten(), z_loss=self.z_loss)
 
 
 def new_model(settings: ModelSettings, *, seed: int, dtype: torch.dtype = torch.float32) -> Transformer:

@@ -15,14 +15,16 @@ def learning_rate_factor(
     warmup_fraction: float,
     decay_fraction: float,
     final_fraction: float,
+    warmup_steps: int | None = None,
 ) -> float:
-    """Factor of step 0 <= step < steps: linear warm-up over the first `warmup_fraction` of the steps to 1, then
+    """Factor of step 0 <= step < steps: linear warm-up over the first `warmup_fraction` of the steps (or over
+    `warmup_steps`) to 1, then
 
     - `wsd` (warm-up, stable, decay): 1, and linear to `final_fraction` over the last `decay_fraction` of the steps;
     - `cosine`: half a cosine from 1 to `final_fraction`;
     - `constant`: 1.
     """
-    warmup = math.ceil(warmup_fraction * steps)
+    warmup = math.ceil(warmup_fraction * steps) if warmup_steps is None else warmup_steps
     if step < warmup:
         return (step + 1) / warmup
     if schedule == "constant":

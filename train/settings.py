@@ -4,11 +4,22 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from train.attention import KERNELS, AttentionKernel
 from train.presets import Preset
-from train.schedule import SCHEDULES, Schedule
+from train.schedule import SCHEDULES, Schedule, learning_rate_factor
 
 #: Settings that say where and how often, not what: a resumed run may change them.
-OPERATIONAL = ("threads", "device", "compile", "micro_batch_sequences", "checkpoint_every_steps", "keep_checkpoints")
+OPERATIONAL = (
+    "threads",
+    "device",
+    "compile",
+    "deterministic",
+    "attention",
+    "micro_batch_sequences",
+    "log_every_steps",
+    "checkpoint_every_steps",
+    "keep_checkpoints",
+)
 #: Settings that count something.
 POSITIVE = ("tokens", "sequence_length", "batch_sequences", "micro_batch_sequences", "threads", "keep_checkpoints")
 
@@ -29,10 +40,20 @@ class TrainSettings:
     schedule: Schedule = "wsd"
     #: Share of the steps in which the rate rises from 0. Our choice, not measured.
     warmup_fraction: float = 0.05
+    #: In place of `warmup_fraction`: runs of several lengths that are to share their beginning need the same warm-up.
+    warmup_steps: int | None = None
     #: Share of the steps at the end in which `wsd` decays: published recipes use 20 % to 70 %.
     decay_fraction: float = 0.4
     #: Learning rate at the end, as a share of the peak.
     final_fraction: float = 0.0
+    #: `muon`: the layers' matrices by Muon, the rest by AdamW, both at AdamW's learning rate.
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    #: As its author and torch.optim.Muon have it.
+    muon_momentum: float = 0.95
+    #: Weight of the squared log denominator of the softmax: 1e-5 in OLMo-core, 1e-4 in PaLM. Not part of `loss`.
+    z_loss: float = 0.0
+    #: Positions see their own document only. It changed little where it was measured (0.0002 bits per byte, nanochat).
+    document_mask: bool = False
     beta1: float = 0.9
     #: None: 0.95 for steps of half a million tokens and more, else 0.99 (OLMo-core's rule).
     beta2: float | None = None
@@ -51,6 +72,12 @@ class TrainSettings:
     #: CPU threads; the result on a CPU depends on it in the last bit.
     threads: int = 1
     compile: bool = False
+    #: On a GPU: only kernels that give the same bits every time, which are slower. A CPU always does.
+    deterministic: bool = False
+    #: The kernel of attention on a GPU, see train/attention.py.
+    attention: AttentionKernel = "auto"
+    #: Steps whose metrics are fetched together: a GPU runs ahead in between. 0: 1 on a CPU, 10 on a GPU.
+    log_every_steps: int = 0
     #: 0: only at the end.
     checkpoint_every_steps: int = 0
     keep_checkpoints: int = 2
@@ -67,6 +94,14 @@ class TrainSettings:
             raise ValueError("warmup_fraction and decay_fraction cannot be negative")
         if self.warmup_fraction + self.decay_fraction > 1:
             raise ValueError("warmup_fraction and decay_fraction together are more than the whole run")
+        if self.warmup_steps is not None and not 0 <= self.warmup_steps <= self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} is not within the {self.steps} steps of the run")
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"optimizer {self.optimizer!r} is not adamw or muon")
+        if self.attention not in KERNELS:
+            raise ValueError(f"attention {self.attention!r} is not one of {', '.join(KERNELS)}")
+        if self.z_loss < 0 or self.log_every_steps < 0:
+            raise ValueError("z_loss and log_every_steps cannot be negative")
 
     @classmethod
     def from_preset(cls, preset: Preset, *, tokens: int, **changes: Any) -> "TrainSettings":
@@ -92,6 +127,22 @@ class TrainSettings:
         if self.beta2 is not None:
             return self.beta2
         return 0.95 if self.batch_tokens >= 2**19 else 0.99
+
+    @property
+    def log_every(self) -> int:
+        return self.log_every_steps or (10 if self.device.startswith("cuda") else 1)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step 0 <= step < steps."""
+        return self.learning_rate * learning_rate_factor(
+            step,
+            steps=self.steps,
+            schedule=self.schedule,
+            warmup_fraction=self.warmup_fraction,
+            warmup_steps=self.warmup_steps,
+            decay_fraction=self.decay_fraction,
+            final_fraction=self.final_fraction,
+        )
 
     def deciding(self) -> dict[str, Any]:
         """The settings that a resumed run must not change."""

@@ -54,6 +54,19 @@ def test_an_exported_model_comes_back(tmp_path: Path) -> None:
     assert load_tokenizer(tmp_path) == TOKENIZER
 
 
+@pytest.mark.parametrize("changes", [{"qk_norm": False}, {"sliding_window": 7}], ids=["llama", "window"])
+def test_the_other_shapes_come_back_too(tmp_path: Path, changes: dict) -> None:
+    model = new_model(replace(SETTINGS, **changes), seed=0)
+    export(model, tmp_path, tokenizer=TOKENIZER)
+    config = json.loads((tmp_path / "config.json").read_text())
+    kind = "LlamaForCausalLM" if changes.get("qk_norm") is False else "Qwen3ForCausalLM"
+    assert config["architectures"] == [kind]
+    back = load_model(tmp_path)
+    assert back.settings == model.settings
+    with torch.no_grad():
+        assert torch.equal(back.hidden(IDS), model.hidden(IDS))
+
+
 def test_other_architectures_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no model here"):
         load_model(tmp_path)
@@ -66,11 +79,21 @@ def test_other_architectures_and_missing_files_are_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
-@pytest.mark.parametrize("tied", [True, False])
-def test_transformers_computes_the_same_logits(tmp_path: Path, tied: bool) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tie_word_embeddings": True},
+        {"tie_word_embeddings": False},
+        {"qk_norm": False, "tie_word_embeddings": True},
+        {"qk_norm": False, "tie_word_embeddings": False},
+        {"sliding_window": 3},
+    ],
+    ids=["qwen3", "qwen3 untied", "llama", "llama untied", "window"],
+)
+def test_transformers_computes_the_same_logits(tmp_path: Path, changes: dict) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = new_model(replace(SETTINGS, tie_word_embeddings=tied), seed=0)
+    model = new_model(replace(SETTINGS, **changes), seed=0)
     export(model, tmp_path, tokenizer=TOKENIZER)
     theirs, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"]

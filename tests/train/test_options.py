@@ -1,0 +1,149 @@
+"""Masks, windows, the z-loss and the Llama form against plain references; gradients against finite differences."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tokenizer.shards import ShardSet
+from train.loop import train
+from train.loss import cross_entropy_and_z
+from train.model import KeyValueCache, ModelSettings, Objective, new_model
+from train.presets import preset
+from train.settings import TrainSettings
+
+SMALL = ModelSettings(
+    vocab_size=64,
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    head_dim=8,
+    intermediate_size=24,
+    max_position_embeddings=32,
+    # Large, so that attention is far from even.
+    initializer_range=0.5,
+)
+LLAMA = replace(SMALL, qk_norm=False)
+TINY = preset("tiny")
+
+
+def random_ids(*shape: int) -> torch.Tensor:
+    return torch.randint(1, 64, shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [
+        (SMALL, {}),
+        (LLAMA, {"z_loss": 0.1}),
+        (replace(SMALL, sliding_window=3, tie_word_embeddings=False), {"end_of_text_id": 0}),
+    ],
+    ids=["qwen3", "llama with z-loss", "window and documents"],
+)
+def test_gradients_agree_with_finite_differences(settings: ModelSettings, options: dict) -> None:
+    objective = Objective(new_model(settings, seed=0, dtype=torch.float64).double(), **options)
+    ids = random_ids(2, 8)
+    ids[0, 4] = 0
+    targets = ids.roll(-1, 1)
+    targets[1, 3] = -1
+    objective(ids, targets)[0].backward()
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in objective.named_parameters():
+        direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        values = []
+        with torch.no_grad():
+            for step in (1e-5, -2e-5):
+                parameter += step * direction
+                values.append(objective(ids, targets)[0].item())
+            parameter += 1e-5 * direction
+        numeric = (values[0] - values[1]) / 2e-5
+        assert (parameter.grad * direction).sum().item() == pytest.approx(numeric, rel=1e-5, abs=1e-6), name
+
+
+def test_masked_documents_are_computed_as_if_alone() -> None:
+    model = new_model(SMALL, seed=0)
+    ids = random_ids(1, 12)
+    ids[0, 0] = ids[0, 5] = 0
+    documents = (ids == 0).cumsum(1)
+    with torch.no_grad():
+        together = model.hidden(ids, documents=documents)
+        # Rotary positions tell distances only, so that the second document's place does not matter.
+        assert torch.allclose(together[:, :5], model.hidden(ids[:, :5]), atol=1e-5)
+        assert torch.allclose(together[:, 5:], model.hidden(ids[:, 5:]), atol=1e-5)
+        assert not torch.allclose(together[:, 5:], model.hidden(ids)[:, 5:], atol=1e-2)
+
+
+def test_a_window_hides_what_lies_behind_it() -> None:
+    one_layer = replace(SMALL, num_hidden_layers=1, sliding_window=4)
+    model, ids = new_model(one_layer, seed=0), random_ids(1, 12)
+    with torch.no_grad():
+        whole = model.hidden(ids)
+        for position in (3, 4, 11):
+            seen = ids[:, max(0, position - 3) : position + 1]
+            assert torch.allclose(whole[:, position], model.hidden(seen)[:, -1], atol=1e-5)
+    deep = new_model(replace(SMALL, sliding_window=4), seed=0)
+    cache = KeyValueCache(2)
+    with torch.no_grad():
+        steps = [deep.hidden(ids[:, :6], cache), *(deep.hidden(ids[:, t : t + 1], cache) for t in range(6, 12))]
+        assert torch.allclose(torch.cat(steps, 1), deep.hidden(ids), atol=1e-5)
+
+
+@pytest.mark.parametrize("compiling", [False, True], ids=["eager form", "compiled form"])
+def test_the_z_loss_is_the_square_of_the_log_denominator_and_not_part_of_the_record(
+    monkeypatch: pytest.MonkeyPatch, compiling: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(9, 16, generator=generator, requires_grad=True)
+    weight = torch.randn(40, 16, generator=generator, requires_grad=True)
+    targets = torch.randint(0, 40, (9,), generator=generator)
+    targets[2] = -1
+    logits = hidden @ weight.T
+    plain = functional.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
+    squares = (logits.logsumexp(1).square() * (targets >= 0)).sum()
+    expected = torch.autograd.grad(plain + 0.01 * squares, (hidden, weight))
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+    objective, nats = cross_entropy_and_z(hidden, weight, targets, z_loss=0.01)
+    assert objective.item() == pytest.approx((plain + 0.01 * squares).item(), rel=1e-6)
+    assert nats.item() == pytest.approx(plain.item(), rel=1e-6)
+    for mine, theirs in zip(torch.autograd.grad(objective, (hidden, weight)), expected, strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5)
+
+
+def test_a_llama_has_no_head_norms_and_takes_no_window() -> None:
+    assert not [name for name, _ in new_model(LLAMA, seed=0).named_parameters() if "q_norm" in name]
+    with pytest.raises(ValueError, match="sliding_window needs qk_norm"):
+        replace(LLAMA, sliding_window=4)
+    assert replace(SMALL, sliding_window=4).flop_per_token(32) < SMALL.flop_per_token(32)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"optimizer": "muon"}, {"document_mask": True}, {"z_loss": 1e-3}, {"log_every_steps": 4}, {"deterministic": True}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_each_option_learns_and_resumes_to_the_bit(shards: ShardSet, tmp_path: Path, changes: dict) -> None:
+    settings = TrainSettings.from_preset(TINY, tokens=14 * 512, **changes)
+    model = TINY.model(shards.metadata.vocab_size)
+    train(shards, settings, model=model, out=tmp_path / "whole")
+    train(shards, settings, model=model, out=tmp_path / "cut", max_steps=5)
+    train(shards, settings, model=model, out=tmp_path / "cut")
+    for name in ("metrics.jsonl", "model/model.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes(), name
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "whole/metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < losses[0] - 1
+
+
+def test_how_often_metrics_are_fetched_changes_no_byte(shards: ShardSet, tmp_path: Path) -> None:
+    model = TINY.model(shards.metadata.vocab_size)
+    for every in (1, 5):
+        settings = TrainSettings.from_preset(TINY, tokens=12 * 512, log_every_steps=every)
+        train(shards, settings, model=model, out=tmp_path / str(every))
+    one, five = ((tmp_path / str(every) / "metrics.jsonl").read_bytes() for every in (1, 5))
+    assert one == five
+    speeds = [json.loads(line) for line in (tmp_path / "5" / "speed.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in speeds] == [5, 10, 12]
+    assert all(line["tokens_per_second"] > 0 for line in speeds)
