@@ -8,6 +8,7 @@ from stages import (
     gopher_repetition,
     held_out,
     language,
+    pii,
     quality,
     toxicity,
 )
@@ -25,6 +26,7 @@ _ALL: tuple[Stage | Exchange | Extraction, ...] = (
     fineweb_quality.STAGE,
     quality.STAGE,
     toxicity.STAGE,
+    pii.STAGE,
     held_out.STAGE,
     Exchange(name="exact_dedup", settings=ExactDedupSettings),
     Exchange(name="near_dedup", settings=NearDedupSettings),
