@@ -4,6 +4,7 @@ import functools
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from pipeline.models import builtin_path, load_fasttext
 from stages.held_out import build_index
 from stages.stage import Resource
+from stages.url_filter import build_list
 
 _READ_BYTES = 1 << 20
 
@@ -74,7 +76,19 @@ def _load(kind: str, path: str, sha256: str, parameters: str) -> Any:
         return load_fasttext(Path(path), sha256)
     if kind == "held_out":
         return build_index(read_texts(Path(path)), **json.loads(parameters))
+    if kind == "url_list":
+        return build_list(read_lines(Path(path)))
     raise ResourceError(f"no loader for resources of kind {kind!r}")
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 text file, plain or .gz; bytes that are not UTF-8 become U+FFFD."""
+    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rt", encoding="utf-8", errors="replace", newline="\n") as lines:
+        try:
+            yield from lines
+        except (OSError, EOFError, zlib.error) as error:
+            raise ResourceError(f"{path}: damaged: {error}") from error
 
 
 def read_texts(path: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ from stages import (
     pii,
     quality,
     toxicity,
+    url_filter,
 )
 from stages.bloom_dedup import BloomSettings
 from stages.exact_dedup import ExactDedupSettings
@@ -19,6 +20,7 @@ from stages.stage import Exchange, Extraction, Stage
 
 _ALL: tuple[Stage | Exchange | Extraction, ...] = (
     Extraction(name="extract", settings=extract.ExtractSettings),
+    url_filter.STAGE,
     language.STAGE,
     gopher_quality.STAGE,
     gopher_repetition.STAGE,

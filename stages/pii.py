@@ -4,7 +4,7 @@ Counts are stored, values never: not in a column, not in the ledger, whose excer
 
 The masks are the words of MASKS. They are no value that could belong to somebody (a made-up address would be learned,
 and people would get mail), they say what stood there so that the sentence stays whole, they hold nothing that any
-pattern finds, so that masking twice changes nothing, and each can be one token of a vocabulary.
+pattern finds, so that a masked text can be masked again, and each can be one token of a vocabulary.
 
 Sources: The idea of masking and not dropping is Dolma's (Soldaini et al. 2024, section 5.3), which drops documents with
 more than five findings; FineWeb masks e-mail and public IP addresses (Penedo et al. 2024, section 3.7). Patterns and

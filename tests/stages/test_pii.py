@@ -108,7 +108,7 @@ def test_mask_or_drop_is_a_matter_of_judging_only() -> None:
 
 def texts_with_data() -> Iterator[str]:
     for kind in KINDS:
-        yield " ".join(text for text, _ in forms(kind, 50, seed=3))
+        yield "\n".join(text for text, _ in forms(kind, 50, seed=3))
 
 
 @pytest.mark.parametrize("text", list(texts_with_data()))
