@@ -214,7 +214,23 @@ def _stage(tree: CommentedMap, number: int, entry: Any, where: str) -> StageEntr
 def _anchored(settings: Settings) -> Settings:
     """The settings with every place as seen from the folder that the command was given in: workers stand elsewhere."""
     found = {name: getattr(settings, name) for name in settings.names_of("place")}
-    return settings.model_copy(update={name: absolute(path) for name, path in found.items() if path is not None})
+    return settings.model_copy(
+        update={
+            name: _files_of(paths) if isinstance(paths, tuple) else absolute(paths)
+            for name, paths in found.items()
+            if paths is not None
+        }
+    )
+
+
+def _files_of(paths: Sequence[str]) -> tuple[str, ...]:
+    """The files that paths, folders and patterns name, in the order of their names; what names nothing stays."""
+    found: list[str] = []
+    for name in map(absolute, paths):
+        path = Path(name)
+        matching = path.iterdir() if path.is_dir() else Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+        found += sorted(str(file) for file in matching if file.is_file()) or [name]
+    return tuple(dict.fromkeys(found))
 
 
 def absolute(path: str) -> str:

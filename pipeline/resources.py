@@ -12,11 +12,14 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline.models import builtin_path, load_fasttext
+from stages.decontaminate import build_benchmark
 from stages.held_out import build_index
 from stages.stage import Resource
 from stages.url_filter import build_list
 
 _READ_BYTES = 1 << 20
+#: Resources that a worker keeps; decontamination has one for each benchmark.
+_LOADED = 64
 
 
 class ResourceError(ValueError):
@@ -70,7 +73,7 @@ def load_resources(resources: Sequence[Resource], *, expected: Mapping[str, str]
     return loaded
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=_LOADED)
 def _load(kind: str, path: str, sha256: str, parameters: str) -> Any:
     if kind == "fasttext":
         return load_fasttext(Path(path), sha256)
@@ -78,7 +81,30 @@ def _load(kind: str, path: str, sha256: str, parameters: str) -> Any:
         return build_index(read_texts(Path(path)), **json.loads(parameters))
     if kind == "url_list":
         return build_list(read_lines(Path(path)))
+    if kind == "benchmark":
+        try:
+            return build_benchmark(read_objects(Path(path)), **json.loads(parameters))
+        except ValueError as error:
+            raise ResourceError(f"{path}: {error}") from error
     raise ResourceError(f"no loader for resources of kind {kind!r}")
+
+
+def read_objects(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSONL(.gz) file, or the rows of a Parquet file as such."""
+    if path.name.lower().endswith(".parquet"):
+        for batch in pq.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+        return
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ResourceError(f"{path}:{number}: not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise ResourceError(f"{path}:{number}: not a JSON object")
+        yield value
 
 
 def read_lines(path: Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from stages import (
     c4_quality,
+    decontaminate,
     extract,
     fineweb_quality,
     gopher_quality,
@@ -30,6 +31,7 @@ _ALL: tuple[Stage | Exchange | Extraction, ...] = (
     toxicity.STAGE,
     pii.STAGE,
     held_out.STAGE,
+    decontaminate.STAGE,
     Exchange(name="exact_dedup", settings=ExactDedupSettings),
     Exchange(name="near_dedup", settings=NearDedupSettings),
     Exchange(name="bloom", settings=BloomSettings),

@@ -69,6 +69,7 @@ DROP: Final[dict[str, str]] = {
     "exact_dup": "the same text as a document that was kept",
     "near_dup": "nearly the same text as a document that was kept",
     "seen_before": "the same text was in an earlier run (Bloom filter)",
+    "contaminated": "holds an item of a benchmark",
     "held_out": "nearly the same text as a held-out document",
 }
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stages.decontaminate import build_benchmark
 from stages.held_out import build_index
 from stages.stage import Settings, Stage
 from stages.url_filter import build_list
@@ -12,7 +13,11 @@ from stages.url_filter import build_list
 BUILTIN = Path(__file__).parents[2] / "pipeline" / "builtin"
 
 #: Settings that a stage cannot do without.
-REQUIRED: dict[str, dict[str, Any]] = {"held_out": {"against": "held-out"}, "url_filter": {"blocklist": "blocked.txt"}}
+REQUIRED: dict[str, dict[str, Any]] = {
+    "held_out": {"against": "held-out"},
+    "url_filter": {"blocklist": "blocked.txt"},
+    "decontaminate": {"against": ("one.jsonl",)},
+}
 #: Entries of the list of blocked addresses: the contract test's documents are of example.org.
 BLOCKED = ("blocked.com", "example.org")
 #: What the index of held-out documents is built from.
@@ -34,6 +39,8 @@ def resources_for(stage: Stage, settings: Settings) -> dict[str, Any]:
 def _load(resource: Any) -> Any:
     if resource.kind == "held_out":
         return build_index(HELD_OUT, resource.parameters["size"])
+    if resource.kind == "benchmark":
+        return build_benchmark([{"text": text} for text in HELD_OUT], **resource.parameters)
     if resource.kind == "url_list":
         return build_list(BLOCKED)
     if resource.kind == "fasttext":
