@@ -116,6 +116,8 @@ def run(
         )
         with Terminal() as progress:
             manifest = run_recipe(chosen, options, progress=progress)
+        for warning in manifest["warnings"]:
+            print(f"tamis: warning: {warning['message']}", file=sys.stderr)
         report_path = write_report(Path(place))
         if as_json:
             print(json.dumps(manifest, indent=1, sort_keys=True))

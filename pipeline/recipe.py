@@ -23,6 +23,8 @@ from stages.stage import Exchange, Extraction, Settings, Stage
 #: A recipe is written by a person; a larger file is a mistake or an attack by aliases.
 _MAX_RECIPE_BYTES = 1 << 20
 _MAX_ALIASES = 100
+#: The keys of an entry of the stage list that are no settings of its stage.
+_OF_EVERY_STAGE = ("type", "expect_kept")
 _OVERRIDE = re.compile(r"([A-Za-z0-9_.\-]+)=(.*)", re.DOTALL)
 
 
@@ -82,6 +84,17 @@ class StageEntry(_Part):
 
     type: str
     settings: SerializeAsAny[Settings]
+    #: It changes no result, so it is no part of what a run is identified by.
+    expect_kept: tuple[float, float] | None = Field(
+        default=None, description="least and largest share of its documents that the stage should keep; else it warns"
+    )
+
+    @field_validator("expect_kept")
+    @classmethod
+    def _is_a_range_of_shares(cls, found: tuple[float, float] | None) -> tuple[float, float] | None:
+        if found is not None and not 0 <= found[0] <= found[1] <= 1:
+            raise ValueError("must be [least, largest], two shares from 0 to 1")
+        return found
 
     @property
     def definition(self) -> Stage | Exchange | Extraction:
@@ -203,10 +216,11 @@ def _stage(tree: CommentedMap, number: int, entry: Any, where: str) -> StageEntr
     kind = entry["type"]
     if kind not in stages.CATALOGUE:
         raise RecipeError(f"{place}: stages[{number}]: unknown type {kind!r}.{_nearest(kind, list(stages.CATALOGUE))}")
-    settings = {key: value for key, value in entry.items() if key != "type"}
+    settings = {key: value for key, value in entry.items() if key not in _OF_EVERY_STAGE}
     model = stages.CATALOGUE[kind].settings
     try:
-        return StageEntry(type=kind, settings=_anchored(model.model_validate(settings)))
+        chosen = _anchored(model.model_validate(settings))
+        return StageEntry(type=kind, settings=chosen, expect_kept=entry.get("expect_kept"))
     except ValidationError as error:
         raise RecipeError(_explain(error, tree, where, prefix=("stages", number), model=model)) from None
 
