@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import py3langid.langid
 import pyarrow.parquet as pq
 
 from pipeline.models import builtin_path, load_fasttext
@@ -18,6 +19,8 @@ from stages.stage import Resource
 from stages.url_filter import build_list
 
 _READ_BYTES = 1 << 20
+#: The one model that lies in another package.
+_PY3LANGID = "builtin/py3langid"
 #: Resources that a worker keeps; decontamination has one for each benchmark.
 _LOADED = 64
 
@@ -28,6 +31,8 @@ class ResourceError(ValueError):
 
 def locate(reference: str) -> Path:
     """The file behind `builtin/NAME` or a path. ResourceError if there is none."""
+    if reference == _PY3LANGID:
+        return Path(py3langid.langid.MODEL_DIR, py3langid.langid.MODEL_FILE)
     path = Path(builtin_path(reference)) if reference.startswith("builtin/") else Path(reference)
     if not path.is_file():
         raise ResourceError(f"{reference}: there is no such file ({path.absolute()})")
@@ -77,6 +82,8 @@ def load_resources(resources: Sequence[Resource], *, expected: Mapping[str, str]
 def _load(kind: str, path: str, sha256: str, parameters: str) -> Any:
     if kind == "fasttext":
         return load_fasttext(Path(path), sha256)
+    if kind == "py3langid":
+        return py3langid.langid.LanguageIdentifier.from_model_file(path, norm_probs=True)
     if kind == "held_out":
         return build_index(read_texts(Path(path)), **json.loads(parameters))
     if kind == "url_list":

@@ -41,6 +41,7 @@ DROP: Final[dict[str, str]] = {
     "url_path": "the address begins with a blocked host and path",
     "url_word": "the address holds a blocked word or string",
     "language": "not in a language that the recipe keeps, or not surely enough",
+    "other_script": "too much of the text is in another script than the rest",
     "word_count": "too few or too many words",
     "mean_word_length": "words too short or too long on average",
     "symbol_ratio": "too many hash signs or ellipses for each word",
