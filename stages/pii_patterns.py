@@ -233,6 +233,8 @@ _PHONE_DIGITS: Final = re.compile(r"[0-9][0-9 .()/\-\u2010-\u2013]{5}")
 #: a fixed grouping, by number of web pages.
 _NATIONAL: Final = ("GB", "DE", "FR", "JP", "NL", "AU", "IT", "BE", "CH", "AT", "SE", "CN", "BR", "IN")
 _NORTH_AMERICAN: Final = re.compile(r"(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[2-9][0-9]{2}[ .-][0-9]{4}")
+#: A last group of one digit is the check digit of an ISBN; no country writes telephone numbers so.
+_LONE_END: Final = re.compile(r"[^0-9][0-9]\Z")
 #: Longest national number with its gaps: 13 digits (Austria) in five groups. Card and account numbers are longer.
 _NATIONAL_CHARACTERS: Final = 18
 _DATE: Final = re.compile(
@@ -266,7 +268,7 @@ def _phones(text: str) -> Iterator[Span]:
 def _is_phone(candidate: str, named: re.Match[str] | None) -> bool:
     if candidate.startswith(("+", "(+")):
         return _valid(candidate.replace("(0)", " "), None)
-    if _DATE.search(candidate):
+    if _DATE.search(candidate) or _LONE_END.search(candidate):
         return False
     if candidate.startswith("00"):
         return _valid("+" + candidate[2:].replace("(0)", " "), None)

@@ -25,6 +25,8 @@ _END: Final = 0x32400
 
 def other_script_fraction(text: str) -> float:
     """Share of the letters of `text` that are not of its commonest script, 4 decimals; 0 for text without letters."""
+    if text.isascii():
+        return 0.0
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     counts = np.bincount(_table()[codes[codes < _END]])
     letters = int(counts[1:].sum())

@@ -34,6 +34,7 @@ def masked(text: str) -> str:
         ("logo@2x.png, @joe, joe@localhost", "logo@2x.png, @joe, joe@localhost"),
         ("Tel. +49 (0)30 12345678 or (212) 456-7890", "Tel. <PHONE> or <PHONE>"),
         ("on 01.02.2024 12:00, ISBN 978-0-306-40615-7", "on 01.02.2024 12:00, ISBN 978-0-306-40615-7"),
+        ("ISBN 0-442-02532-7 or 0 8109 3965 7", "ISBN 0-442-02532-7 or 0 8109 3965 7"),
         ("DE89 3704 0044 0532 0130 00 AND more", "<IBAN> AND more"),
         ("DE89 3704 0044 0532 0130 01", "DE89 3704 0044 0532 0130 01"),
         ("paid with 4111 1111 1111 1111, not 4111 1111 1111 1112", "paid with <CARD>, not 4111 1111 1111 1112"),
