@@ -16,6 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import classifier
+from pipeline.contamination import NotLookedForError, as_text
+from pipeline.contamination import as_json as findings_json
+from pipeline.contamination import contamination as find_items
 from pipeline.explain import UnknownDocumentError
 from pipeline.explain import explain as explain_document
 from pipeline.lock import LockedError
@@ -31,7 +34,15 @@ from pipeline.sources.listing import InputError
 from pipeline.verify import verify as verify_run
 
 #: What a user can put right: exit code 2.
-USER_ERRORS = (RecipeError, InputError, ResourceError, UnknownDocumentError, FileNotFoundError, NotADirectoryError)
+USER_ERRORS = (
+    RecipeError,
+    InputError,
+    ResourceError,
+    UnknownDocumentError,
+    NotLookedForError,
+    FileNotFoundError,
+    NotADirectoryError,
+)
 #: What went wrong while working: exit code 1.
 FAILURES = (TaskFailedError, LockedError, OSError, ValueError)
 
@@ -105,6 +116,8 @@ def run(
         )
         with Terminal() as progress:
             manifest = run_recipe(chosen, options, progress=progress)
+        for warning in manifest["warnings"]:
+            print(f"tamis: warning: {warning['message']}", file=sys.stderr)
         report_path = write_report(Path(place))
         if as_json:
             print(json.dumps(manifest, indent=1, sort_keys=True))
@@ -184,6 +197,14 @@ def verify(
             print("sound" if not findings else f"NOT sound: {len(findings)} findings")
         if findings:
             raise typer.Exit(1)
+
+
+@app.command()
+def contamination(run_folder: RunFolder, as_json: AsJson = False) -> None:
+    """Which items of which benchmarks the run's `decontaminate` stage found, and in which documents."""
+    with told():
+        found = find_items(str(run_folder))
+        print(json.dumps(findings_json(found), indent=1) if as_json else as_text(found))
 
 
 @app.command()

@@ -35,6 +35,8 @@ from stages.stage import Exchange, Extraction, Settings, Stage
 #: A recipe is written by a person; a larger file is a mistake or an attack by aliases.
 _MAX_RECIPE_BYTES = 1 << 20
 _MAX_ALIASES = 100
+#: The keys of an entry of the stage list that are no settings of its stage.
+_OF_EVERY_STAGE = ("type", "expect_kept")
 _OVERRIDE = re.compile(r"([A-Za-z0-9_.\-]+)=(.*)", re.DOTALL)
 
 
@@ -106,6 +108,17 @@ class StageEntry(_Part):
 
     type: str
     settings: SerializeAsAny[Settings]
+    #: It changes no result, so it is no part of what a run is identified by.
+    expect_kept: tuple[float, float] | None = Field(
+        default=None, description="least and largest share of its documents that the stage should keep; else it warns"
+    )
+
+    @field_validator("expect_kept")
+    @classmethod
+    def _is_a_range_of_shares(cls, found: tuple[float, float] | None) -> tuple[float, float] | None:
+        if found is not None and not 0 <= found[0] <= found[1] <= 1:
+            raise ValueError("must be [least, largest], two shares from 0 to 1")
+        return found
 
     @property
     def definition(self) -> Stage | Exchange | Extraction:
@@ -266,10 +279,11 @@ def _stage(tree: CommentedMap, number: int, entry: Any, where: str) -> StageEntr
     kind = entry["type"]
     if kind not in stages.CATALOGUE:
         raise RecipeError(f"{place}: stages[{number}]: unknown type {kind!r}.{_nearest(kind, list(stages.CATALOGUE))}")
-    settings = {key: value for key, value in entry.items() if key != "type"}
+    settings = {key: value for key, value in entry.items() if key not in _OF_EVERY_STAGE}
     model = stages.CATALOGUE[kind].settings
     try:
-        return StageEntry(type=kind, settings=_anchored(model.model_validate(settings)))
+        chosen = _anchored(model.model_validate(settings))
+        return StageEntry(type=kind, settings=chosen, expect_kept=entry.get("expect_kept"))
     except ValidationError as error:
         raise RecipeError(_explain(error, tree, where, prefix=("stages", number), model=model)) from None
 
@@ -277,7 +291,23 @@ def _stage(tree: CommentedMap, number: int, entry: Any, where: str) -> StageEntr
 def _anchored(settings: Settings) -> Settings:
     """The settings with every place as seen from the folder that the command was given in: workers stand elsewhere."""
     found = {name: getattr(settings, name) for name in settings.names_of("place")}
-    return settings.model_copy(update={name: absolute(path) for name, path in found.items() if path is not None})
+    return settings.model_copy(
+        update={
+            name: _files_of(paths) if isinstance(paths, tuple) else absolute(paths)
+            for name, paths in found.items()
+            if paths is not None
+        }
+    )
+
+
+def _files_of(paths: Sequence[str]) -> tuple[str, ...]:
+    """The files that paths, folders and patterns name, in the order of their names; what names nothing stays."""
+    found: list[str] = []
+    for name in map(absolute, paths):
+        path = Path(name)
+        matching = path.iterdir() if path.is_dir() else Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+        found += sorted(str(file) for file in matching if file.is_file()) or [name]
+    return tuple(dict.fromkeys(found))
 
 
 def absolute(path: str) -> str:

@@ -4,17 +4,25 @@ import functools
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import py3langid.langid
 import pyarrow.parquet as pq
 
 from pipeline.models import builtin_path, load_fasttext
+from stages.decontaminate import build_benchmark
 from stages.held_out import build_index
 from stages.stage import Resource
+from stages.url_filter import build_list
 
 _READ_BYTES = 1 << 20
+#: The one model that lies in another package.
+_PY3LANGID = "builtin/py3langid"
+#: Resources that a worker keeps; decontamination has one for each benchmark.
+_LOADED = 64
 
 
 class ResourceError(ValueError):
@@ -23,6 +31,8 @@ class ResourceError(ValueError):
 
 def locate(reference: str) -> Path:
     """The file behind `builtin/NAME` or a path. ResourceError if there is none."""
+    if reference == _PY3LANGID:
+        return Path(py3langid.langid.MODEL_DIR, py3langid.langid.MODEL_FILE)
     path = Path(builtin_path(reference)) if reference.startswith("builtin/") else Path(reference)
     if not path.is_file():
         raise ResourceError(f"{reference}: there is no such file ({path.absolute()})")
@@ -68,13 +78,50 @@ def load_resources(resources: Sequence[Resource], *, expected: Mapping[str, str]
     return loaded
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=_LOADED)
 def _load(kind: str, path: str, sha256: str, parameters: str) -> Any:
     if kind == "fasttext":
         return load_fasttext(Path(path), sha256)
+    if kind == "py3langid":
+        return py3langid.langid.LanguageIdentifier.from_model_file(path, norm_probs=True)
     if kind == "held_out":
         return build_index(read_texts(Path(path)), **json.loads(parameters))
+    if kind == "url_list":
+        return build_list(read_lines(Path(path)))
+    if kind == "benchmark":
+        try:
+            return build_benchmark(read_objects(Path(path)), **json.loads(parameters))
+        except ValueError as error:
+            raise ResourceError(f"{path}: {error}") from error
     raise ResourceError(f"no loader for resources of kind {kind!r}")
+
+
+def read_objects(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSONL(.gz) file, or the rows of a Parquet file as such."""
+    if path.name.lower().endswith(".parquet"):
+        for batch in pq.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+        return
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ResourceError(f"{path}:{number}: not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise ResourceError(f"{path}:{number}: not a JSON object")
+        yield value
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 text file, plain or .gz; bytes that are not UTF-8 become U+FFFD."""
+    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rt", encoding="utf-8", errors="replace", newline="\n") as lines:
+        try:
+            yield from lines
+        except (OSError, EOFError, zlib.error) as error:
+            raise ResourceError(f"{path}: damaged: {error}") from error
 
 
 def read_texts(path: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.dedup.bloom import publish_slice, resolve_slices
 from pipeline.engine import Engine, Progress, key_of, merged_counts
+from pipeline.expectations import unexpected
 from pipeline.files import Files, Written
 from pipeline.flow import Flow, labels
 from pipeline.lock import run_lock
@@ -187,6 +188,7 @@ def _manifest(
             "text_bytes": stage_counts[-1]["text_bytes_kept"],
             "tokens": learned.tokens if learned else None,
         },
+        "warnings": unexpected(list(zip(labels(flow.recipe), flow.recipe.stages, strict=True)), stage_counts),
         "sources": _sources(flow, commits),
         "splits": [
             {

@@ -2,14 +2,17 @@
 
 from stages import (
     c4_quality,
+    decontaminate,
     extract,
     fineweb_quality,
     gopher_quality,
     gopher_repetition,
     held_out,
     language,
+    pii,
     quality,
     toxicity,
+    url_filter,
 )
 from stages.bloom_dedup import BloomSettings
 from stages.exact_dedup import ExactDedupSettings
@@ -18,6 +21,7 @@ from stages.stage import Exchange, Extraction, Stage
 
 _ALL: tuple[Stage | Exchange | Extraction, ...] = (
     Extraction(name="extract", settings=extract.ExtractSettings),
+    url_filter.STAGE,
     language.STAGE,
     gopher_quality.STAGE,
     gopher_repetition.STAGE,
@@ -25,7 +29,9 @@ _ALL: tuple[Stage | Exchange | Extraction, ...] = (
     fineweb_quality.STAGE,
     quality.STAGE,
     toxicity.STAGE,
+    pii.STAGE,
     held_out.STAGE,
+    decontaminate.STAGE,
     Exchange(name="exact_dedup", settings=ExactDedupSettings),
     Exchange(name="near_dedup", settings=NearDedupSettings),
     Exchange(name="bloom", settings=BloomSettings),

@@ -69,6 +69,19 @@ def best_labels(model: Any, lines: Sequence[str]) -> tuple[list[str], np.ndarray
     return labels, _as_scores(scores)
 
 
+def top_labels(model: Any, lines: Sequence[str], *, count: int) -> list[list[tuple[str, float]]]:
+    """For each line the likeliest labels, without their prefix, with their probabilities (4 decimals), best first.
+
+    Empty for a line without a word or with none that the model knows; a probability that rounds to 0 is left out.
+    """
+    found = []
+    for line, (labels, probabilities) in zip(lines, _answers(model, lines, k=count), strict=True):
+        scores = _as_scores(np.asarray(probabilities, dtype=np.float64)).tolist() if line else []
+        named = [label.removeprefix(LABEL_PREFIX) for label in labels]
+        found.append([(label, score) for label, score in zip(named, scores, strict=False) if score > 0])
+    return found
+
+
 def label_scores(model: Any, lines: Sequence[str], *, label: str) -> np.ndarray:
     """For each line the probability of `label` (float64, 4 decimals, within [0, 1]).
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.schema import SCORE_DECIMALS
-from stages.shingles import shingle_sets
+from stages.shingles import contained, shingle_sets
 from stages.stage import Resource, Rule, Settings, Stage, place, setting, threshold, verdicts
 
 #: Held-out texts that are hashed together: bounds what is in memory besides the index, 8 bytes a word.
@@ -61,11 +61,8 @@ _ADDS = pa.schema([pa.field("held_out_containment", pa.float64())])
 def measure(docs: pa.Table, settings: HeldOutSettings, resources: Mapping[str, Any]) -> pa.Table:
     """`held_out_containment`: share of distinct n-grams that are held out, in [0, 1]; 0 for a text without words."""
     values, offsets = shingle_sets(docs["text"], unit="word", size=settings.ngram, whole_if_short=True)
-    index = resources["held_out"]
-    places = np.searchsorted(index, values)
     held_out = np.zeros(len(values) + 1, dtype=np.int64)
-    inside = places < len(index)
-    held_out[1:][inside] = index[places[inside]] == values[inside]
+    held_out[1:] = contained(values, resources["held_out"])
     shared = np.diff(np.cumsum(held_out)[offsets])
     containment = np.round(shared / np.maximum(np.diff(offsets), 1), SCORE_DECIMALS)
     return pa.table([pa.array(containment)], schema=_ADDS)

@@ -246,6 +246,15 @@ def shingle_sets(
     return out[: out_offsets[-1]].copy(), out_offsets
 
 
+def contained(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """bool beside `values`: which of them stand in `index`, an array in ascending order."""
+    places = np.searchsorted(index, values)
+    found = np.zeros(len(values), dtype=bool)
+    inside = places < len(index)
+    found[inside] = index[places[inside]] == values[inside]
+    return found
+
+
 @compiled
 def common(one: np.ndarray, two: np.ndarray) -> int:
     """How many values two sorted arrays of distinct values share."""

@@ -5,13 +5,21 @@ from typing import Any
 
 import pytest
 
+from stages.decontaminate import build_benchmark
 from stages.held_out import build_index
 from stages.stage import Settings, Stage
+from stages.url_filter import build_list
 
 BUILTIN = Path(__file__).parents[2] / "pipeline" / "builtin"
 
 #: Settings that a stage cannot do without.
-REQUIRED: dict[str, dict[str, Any]] = {"held_out": {"against": "held-out"}}
+REQUIRED: dict[str, dict[str, Any]] = {
+    "held_out": {"against": "held-out"},
+    "url_filter": {"blocklist": "blocked.txt"},
+    "decontaminate": {"against": ("one.jsonl",)},
+}
+#: Entries of the list of blocked addresses: the contract test's documents are of example.org.
+BLOCKED = ("blocked.com", "example.org")
 #: What the index of held-out documents is built from.
 HELD_OUT = (
     "The quick brown fox jumps over the lazy dog, and then it sleeps under the old oak tree until the evening.",
@@ -31,6 +39,10 @@ def resources_for(stage: Stage, settings: Settings) -> dict[str, Any]:
 def _load(resource: Any) -> Any:
     if resource.kind == "held_out":
         return build_index(HELD_OUT, resource.parameters["size"])
+    if resource.kind == "benchmark":
+        return build_benchmark([{"text": text} for text in HELD_OUT], **resource.parameters)
+    if resource.kind == "url_list":
+        return build_list(BLOCKED)
     if resource.kind == "fasttext":
         import fasttext
 

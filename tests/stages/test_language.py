@@ -71,7 +71,14 @@ def test_the_ledger_says_which_language_was_found(model):
 
 
 def test_an_unsure_answer_is_dropped_with_score_and_threshold():
-    table = pa.table({"language": ["en", "en"], "language_score": [0.65, 0.6499]})
+    table = pa.table(
+        {
+            "language": ["en", "en"],
+            "language_score": [0.65, 0.6499],
+            "second_language": pa.nulls(2, pa.string()),
+            "other_script_fraction": [0.0, 0.0],
+        }
+    )
     kept, dropped = judged(table)
     assert kept["reason"] is None
     assert (dropped["reason"], dropped["measured"], dropped["threshold"]) == ("language", 0.6499, 0.65)
@@ -104,7 +111,12 @@ def test_the_resource_carries_reference_and_sha256():
 
 
 def test_thresholds_do_not_reach_measure():
-    assert LanguageSettings.names_of("threshold") == {"keep", "min_score"}
+    assert LanguageSettings.names_of("threshold") == {
+        "keep",
+        "min_score",
+        "max_other_script_fraction",
+        "min_agreeing",
+    }
 
 
 def test_no_rows_give_the_declared_columns(model):
@@ -129,3 +141,41 @@ def test_news_sentences_of_75_languages(model):
     assert sum(right.values()) / len(known) > 0.85
     for language in ("en", "de", "fr", "ru", "zh", "ar", "hi"):
         assert right[language] / asked[language] > 0.9, language
+
+
+def test_the_three_likeliest_are_stored(model):
+    (row,) = measured(model, [TEXTS["de"]]).to_pylist()
+    first, *others = row["language_top"].split(", ")
+    assert first == f"de {row['language_score']:.4g}"
+    assert len(others) <= 2
+    assert measured(model, ["OK"])["language_top"].to_pylist() == [""]
+
+
+class Second:
+    """A second identifier that finds Norwegian in everything, by py3langid's code."""
+
+    def classify(self, line):
+        return "nb", 0.87654
+
+
+def test_a_second_identifier_can_disagree(model):
+    text = "Komiteen skal møtes igjen neste uke for å diskutere den nye timeplanen for skolene i byen."
+    docs = pa.table({"text": [text, TEXTS["en"], "OK"]})
+    settings = LanguageSettings(second="py3langid", min_agreeing=2, keep=["no", "en", "unknown"])
+    table = STAGE.measure(docs, settings, {"model": model, "second": Second()})
+    assert table["second_language"].to_pylist() == ["no", "no", None]
+    assert table["second_language_score"].to_pylist() == [0.8765, 0.8765, 0.0]
+    verdicts = STAGE.judge(table.select(list(STAGE.judges)), settings).to_pylist()
+    assert [verdict["reason"] for verdict in verdicts] == [None, "language", None]
+    assert verdicts[1]["detail"] == "found en, the second identifier no"
+    with pytest.raises(ValidationError, match="needs `second: py3langid`"):
+        LanguageSettings(min_agreeing=2)
+
+
+def test_another_script_is_measured_and_judged_on_request(model):
+    table = measured(model, [TEXTS["en"], TEXTS["en"] + " " + TEXTS["ar"]])
+    assert table["other_script_fraction"][0].as_py() == 0.0
+    assert 0.3 < table["other_script_fraction"][1].as_py() < 0.6
+    assert [verdict["reason"] for verdict in judged(table, min_score=0, keep=["en", "ar"])] == [None, None]
+    found = judged(table, min_score=0, keep=["en", "ar"], max_other_script_fraction=0.2)
+    assert [verdict["reason"] for verdict in found] == [None, "other_script"]
