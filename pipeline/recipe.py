@@ -9,9 +9,18 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
@@ -19,6 +28,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 import stages
 from stages.stage import Exchange, Extraction, Settings, Stage
+from tokenizer.learners import VocabularySettings, lossless
 
 #: A recipe is written by a person; a larger file is a mistake or an attack by aliases.
 _MAX_RECIPE_BYTES = 1 << 20
@@ -55,9 +65,21 @@ class Input(_Part):
 class Tokenizer(_Part):
     """A vocabulary to learn, or one that exists."""
 
-    type: Literal["bpe"] = Field(default="bpe", description="byte-level byte-pair encoding")
+    type: Literal["bpe", "unigram", "wordpiece", "wordlevel"] = Field(
+        default="bpe",
+        description="byte-level byte-pair encoding, or another kind; wordlevel loses text and makes no shards",
+    )
     vocab_size: Annotated[int, Field(ge=257, le=1 << 22)] = Field(
         default=32_768, description="entries, special tokens included"
+    )
+    pre_tokenizer: Literal["gpt4", "gpt2", "digits"] = Field(
+        default="gpt4", description="what a word is: GPT-4's rule, GPT-2's, or GPT-4's with every digit a word"
+    )
+    normalization: Literal["none", "nfc", "nfkc", "lowercase"] = Field(
+        default="none", description="rewrites text before it is cut; anything but none loses text and makes no shards"
+    )
+    special_tokens: tuple[str, ...] = Field(
+        default=("<|endoftext|>",), description="lowest ids, in this order; the first one separates documents"
     )
     path: Annotated[str, AfterValidator(lambda path: absolute(path))] | None = Field(
         default=None, description="a tokenizer.json to use instead of learning one"
@@ -65,6 +87,21 @@ class Tokenizer(_Part):
     sample_bytes: int = Field(
         default=200 << 20, ge=1 << 10, description="UTF-8 bytes of text that the vocabulary is learned from, at most"
     )
+
+    @model_validator(mode="after")
+    def _can_be_learned(self) -> Self:
+        self.vocabulary()
+        return self
+
+    def vocabulary(self) -> VocabularySettings:
+        """What to learn. ValueError for settings that cannot be."""
+        return VocabularySettings(
+            type=self.type,
+            vocab_size=self.vocab_size,
+            special_tokens=self.special_tokens,
+            pre_tokenizer=self.pre_tokenizer,
+            normalization=self.normalization,
+        )
 
 
 class Shards(_Part):
@@ -104,6 +141,17 @@ class Recipe(_Part):
         if not kinds or not kinds[0] or any(kinds[1:]):
             raise ValueError("the first stage, and no other, must be of type 'extract'")
         return entries
+
+    @model_validator(mode="after")
+    def _shards_give_every_text_back(self) -> Self:
+        asked = self.tokenizer
+        if self.shards is not None and asked is not None and asked.path is None and not lossless(asked.vocabulary()):
+            raise ValueError(
+                f"a tokenizer of type {asked.type!r} with normalization {asked.normalization!r} does not give every "
+                "text back, so no shards are made with it: choose bpe, unigram or wordpiece without normalization, or "
+                "leave out 'shards'"
+            )
+        return self
 
     def resolved(self) -> dict[str, Any]:
         """Every setting as JSON values, without the places where files lie: what the root hash covers."""
