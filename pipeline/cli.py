@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import classifier
+from pipeline import classifier, vocabulary
 from pipeline.explain import UnknownDocumentError
 from pipeline.explain import explain as explain_document
 from pipeline.lock import LockedError
@@ -40,6 +40,7 @@ app = typer.Typer(
     help="Turns crawl dumps into token shards, and measures what each curation choice is worth.",
 )  # fmt: skip
 app.add_typer(classifier.app, name="classifier", help="Train and evaluate fastText classifiers on your own labels.")
+app.add_typer(vocabulary.app, name="tokenizer", help="Learn a vocabulary, or measure what one costs.")
 
 RecipePath = Annotated[Path, typer.Argument(help="the recipe, a YAML file; see configs/")]
 RunFolder = Annotated[Path, typer.Argument(help="folder of a finished run, as given by --out")]
