@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import classifier, vocabulary
+from pipeline import classifier, shards, vocabulary
 from pipeline.explain import UnknownDocumentError
 from pipeline.explain import explain as explain_document
 from pipeline.lock import LockedError
@@ -41,6 +41,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(classifier.app, name="classifier", help="Train and evaluate fastText classifiers on your own labels.")
 app.add_typer(vocabulary.app, name="tokenizer", help="Learn a vocabulary, or measure what one costs.")
+app.add_typer(shards.app, name="shards", help="Look at token shards, or export them.")
 
 RecipePath = Annotated[Path, typer.Argument(help="the recipe, a YAML file; see configs/")]
 RunFolder = Annotated[Path, typer.Argument(help="folder of a finished run, as given by --out")]
