@@ -19,6 +19,7 @@ from pipeline import classifier, shards, vocabulary
 from pipeline.explain import UnknownDocumentError
 from pipeline.explain import explain as explain_document
 from pipeline.lock import LockedError
+from pipeline.phases.mix import mix_text
 from pipeline.plan import plan as plan_recipe
 from pipeline.progress import Terminal
 from pipeline.recipe import Recipe, RecipeError, load_recipe
@@ -113,6 +114,8 @@ def run(
             return
         print(funnel_text(manifest))
         print(f"\nroot      {manifest['root']}")
+        if mixed := (manifest["shards"] or {}).get("mix"):
+            print(mix_text(mixed))
         print(f"report    {report_path}")
 
 

@@ -114,6 +114,49 @@ class Shards(_Part):
     seed: int = Field(default=0, ge=0, description="key of the global shuffle")
 
 
+class MixSource(_Part):
+    """Documents of one kind in the mix. A document belongs to the first source that it matches."""
+
+    source: str = Field(default="*", description="glob on the input file's name")
+    host: str | None = Field(default=None, description="glob on the host of the document's url, e.g. *.wikipedia.org")
+    epochs: float = Field(
+        default=1.0, ge=0, le=1000, description="how often each document is seen; 0.25 draws a quarter"
+    )
+    weight: float | None = Field(default=None, ge=0, description="share of the mix, relative to the other weights")
+    max_epochs: float = Field(default=1.0, gt=0, le=1000, description="with weight: how often a document may be seen")
+    cap: int | None = Field(default=None, ge=0, description="tokens (or documents) of this source in the mix, at most")
+
+    @property
+    def label(self) -> str:
+        return self.source if self.host is None else f"{self.source} from {self.host}"
+
+
+class Mix(_Part):
+    """How often the documents of each source stand in the training shards. Without it, each once."""
+
+    by: Literal["tokens", "documents"] = Field(default="tokens", description="what weights and caps count")
+    sources: tuple[MixSource, ...] = Field(min_length=1, description="the last one must match every document")
+
+    @property
+    def weighted(self) -> bool:
+        return self.sources[0].weight is not None
+
+    @model_validator(mode="after")
+    def _can_be_mixed(self) -> Self:
+        last = self.sources[-1]
+        if last.source != "*" or last.host is not None:
+            raise ValueError(
+                "the last source must match every document: add {source: '*'}, with epochs: 0 to leave it out"
+            )
+        if len({source.weight is None for source in self.sources}) > 1:
+            raise ValueError("give a weight to every source or to none: a share needs something to be a share of")
+        if self.weighted and not any(source.weight for source in self.sources):
+            raise ValueError("at least one weight must be above 0")
+        if self.weighted and any("epochs" in source.model_fields_set for source in self.sources):
+            raise ValueError("a source has a weight or epochs, not both: weights decide the epochs")
+        return self
+
+
 class StageEntry(_Part):
     """One line of the recipe's stage list: the type and its settings."""
 
@@ -133,6 +176,7 @@ class Recipe(_Part):
     stages: tuple[StageEntry, ...]
     tokenizer: Tokenizer | None = None
     shards: Shards | None = None
+    mix: Mix | None = None
 
     @field_validator("stages")
     @classmethod
@@ -144,6 +188,8 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _shards_give_every_text_back(self) -> Self:
+        if self.mix is not None and self.shards is None:
+            raise ValueError("'mix' says how often documents stand in the shards, but there is no 'shards': add it")
         asked = self.tokenizer
         if self.shards is not None and asked is not None and asked.path is None and not lossless(asked.vocabulary()):
             raise ValueError(

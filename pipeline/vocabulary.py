@@ -86,7 +86,7 @@ def train_on_texts(
 
 def train_behind_recipe(recipe: Recipe, *, out: str, work: str | None, runner: str, workers: int) -> dict[str, Any]:
     """The recipe's run up to its vocabulary: everything but the shards. `tokenizer/` lies in `out`."""
-    whole = recipe.model_copy(update={"shards": None, "tokenizer": recipe.tokenizer or Tokenizer()})
+    whole = recipe.model_copy(update={"shards": None, "mix": None, "tokenizer": recipe.tokenizer or Tokenizer()})
     manifest = run_recipe(whole, Options(out=out, work=work or default_work(out), runner=runner, workers=workers))
     asked = cast("Tokenizer", whole.tokenizer)
     data = Path(out, "tokenizer", "tokenizer.json").read_bytes()

@@ -8,8 +8,8 @@
                               "litdata"     Lightning's LitData       needs the package litdata
 
 Documents keep their order, and all are written but those without tokens in mds, which cannot hold them. One row group
-is in memory at a time. Formats without document boundaries of their own get the end-of-text token before each document, as
-the loader puts it; Megatron gets it behind each, as its own tool does.
+is in memory at a time. Formats without document boundaries of their own get the end-of-text token before each document,
+as the loader puts it; Megatron gets it behind each, as its own tool does.
 """
 
 import json

@@ -2,6 +2,7 @@
 
     vocabulary-<key>   one part: a tokenizer folder, learned from a sample drawn by a hash of the document id
     encode-<key>       a part a split: the tokens of its documents
+    mix.…-<key>        where the recipe has a mix: how often each document is written, see phases/mix.py
     shuffle-<key>      a part a split: the same rows as a run of the exchange, by a keyed hash of the id
     shards-<key>       a part a shard: a range of that hash, in its order
 
@@ -24,6 +25,7 @@ from pipeline.files import Written
 from pipeline.flow import Flow
 from pipeline.keys import library_versions, source_key
 from pipeline.parts import Commit, Output, Task
+from pipeline.phases.mix import make_mix
 from pipeline.recipe import Recipe
 from pipeline.recipe import Tokenizer as TokenizerSettings
 from pipeline.view import View, read_documents
@@ -37,6 +39,8 @@ from tokenizer.shards import SCHEMA, ShardMetadata, write_shard
 #: Hash keys of the draws that a recipe makes; each draw has its own, so that one says nothing about another.
 _SAMPLE_SEED, _VALIDATION_SEED, _TIE_SEED = 0x5A3D, 0x7A11, 0x71E5
 _HASH_RANGE = 2.0**64
+#: Between the keys of a document's copies: 2**64 over the golden ratio, so that no key meets a neighbouring seed's.
+_COPY_STEP = 0x9E3779B97F4A7C15
 _VOCABULARY = "tokenizer.json"
 #: What orders documents in shards: the shuffle's hash, and a second one for the documents that agree in it.
 _ORDER = ("shuffle", "tie")
@@ -123,10 +127,16 @@ def encode(
     }
 
 
-def shuffle(output: Output, *, encoded: str, seed: int, shards: dict[str, int]) -> dict[str, Any]:
-    """Task: one split's documents as a run: a partition for each shard, first those of train."""
+def shuffle(output: Output, *, encoded: str, copies: str | None, seed: int, shards: dict[str, int]) -> dict[str, Any]:
+    """Task: one split's documents as a run: a partition for each shard, first those of train. `copies` says how often
+    each document is written; without it, once. Every copy has a place of its own."""
     table = output.files.read_table(encoded)
-    order = keyed_hashes(table["doc_id"], seed)
+    copy = np.zeros(table.num_rows, np.int64)
+    if copies is not None:
+        times = output.files.read_table(copies)["copies"].to_numpy()
+        table = table.take(pa.array(np.repeat(np.arange(len(times)), times)))
+        copy = np.arange(len(table)) - np.repeat(np.cumsum(times) - times, times)
+    order = _places(table["doc_id"], copy, seed)
     validation = table["validation"].to_numpy()
     partition = np.where(
         validation, shards["train"] + exchange.by_hash(order, max(1, shards["validation"])),
@@ -134,10 +144,19 @@ def shuffle(output: Output, *, encoded: str, seed: int, shards: dict[str, int]) 
     )  # fmt: skip
     rows = table.drop_columns(["validation"])
     rows = rows.append_column("shuffle", pa.array(order)).append_column(
-        "tie", pa.array(keyed_hashes(table["doc_id"], seed ^ _TIE_SEED))
+        "tie", pa.array(_places(table["doc_id"], copy, seed ^ _TIE_SEED))
     )
     exchange.write_run(output, "run", rows, partition=partition, keys=_ORDER, compression="zstd")
     return {"documents": rows.num_rows}
+
+
+def _places(ids: pa.ChunkedArray, copy: np.ndarray, seed: int) -> np.ndarray:
+    """uint64[n]: the keyed hash of each id; for a document's second copy and on, the hash has another key."""
+    places = keyed_hashes(ids, seed)
+    for number in range(1, int(copy.max(initial=0)) + 1):
+        mine = np.flatnonzero(copy == number)
+        places[mine] = keyed_hashes(ids.take(pa.array(mine)), (seed + number * _COPY_STEP) % 2**64)
+    return places
 
 
 def assemble(output: Output, *, runs: list[str], partition: int, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -207,14 +226,18 @@ def _vocabulary(flow: Flow, settings: TokenizerSettings, contents: str) -> Commi
 def _shards(flow: Flow, encoded: list[Commit], loaded: Tokenizer, files: dict[str, Written]) -> Learned:
     recipe = flow.recipe.shards
     assert recipe is not None
-    tokens = {split: sum(commit.counts["tokens"][split] for commit in encoded) for split in _SPLITS}
+    mix = flow.recipe.mix
+    drawn, books = make_mix(flow, mix, encoded) if mix is not None else (None, None)
+    tokens = {split: sum(commit.counts["tokens"][split] for commit in drawn or encoded) for split in _SPLITS}
     shards = {split: -(-tokens[split] // recipe.tokens_per_shard) for split in _SPLITS}
     made_by = source_key(["pipeline.phases.tokens", "tokenizer.shards", *exchange.MODULES])
-    key = key_of(content_key(encoded), recipe.seed, shards, made_by)
+    key = key_of(content_key(encoded), content_key(drawn) if drawn else None, recipe.seed, shards, made_by)
+    copies = {commit.unit: commit.files["copies"].name for commit in drawn or []}
     shuffled = flow.engine.run(
         [
             Task(phase=f"shuffle-{key}", unit=commit.unit, function="pipeline.phases.tokens:shuffle",
-                 arguments={"encoded": commit.files["tokens"].name, "seed": recipe.seed, "shards": shards})
+                 arguments={"encoded": commit.files["tokens"].name, "copies": copies.get(commit.unit),
+                            "seed": recipe.seed, "shards": shards})
             for commit in encoded
         ]
     )  # fmt: skip
@@ -236,11 +259,13 @@ def _shards(flow: Flow, encoded: list[Commit], loaded: Tokenizer, files: dict[st
             names.append(f"shards/{split}-{number:05d}.parquet")
     commits = flow.engine.run(tasks)
     made = {name: commit.files["shard"] for name, commit in zip(names, commits, strict=True)}
-    summary = {
+    summary: dict[str, Any] = {
         split: {
             "shards": shards[split],
             **merged_counts([commit for commit in commits if commit.unit.startswith(split)]),
         }
         for split in _SPLITS
     }
+    if books is not None:
+        summary["mix"] = books
     return Learned(files=files | made, tokens=sum(tokens.values()), summary=summary)
