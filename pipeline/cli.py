@@ -15,13 +15,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import classifier
+from pipeline import classifier, shards, vocabulary
 from pipeline.contamination import NotLookedForError, as_text
 from pipeline.contamination import as_json as findings_json
 from pipeline.contamination import contamination as find_items
 from pipeline.explain import UnknownDocumentError
 from pipeline.explain import explain as explain_document
 from pipeline.lock import LockedError
+from pipeline.phases.mix import mix_text
 from pipeline.plan import plan as plan_recipe
 from pipeline.progress import Terminal
 from pipeline.recipe import Recipe, RecipeError, load_recipe
@@ -51,6 +52,8 @@ app = typer.Typer(
     help="Turns crawl dumps into token shards, and measures what each curation choice is worth.",
 )  # fmt: skip
 app.add_typer(classifier.app, name="classifier", help="Train and evaluate fastText classifiers on your own labels.")
+app.add_typer(vocabulary.app, name="tokenizer", help="Learn a vocabulary, or measure what one costs.")
+app.add_typer(shards.app, name="shards", help="Look at token shards, or export them.")
 
 RecipePath = Annotated[Path, typer.Argument(help="the recipe, a YAML file; see configs/")]
 RunFolder = Annotated[Path, typer.Argument(help="folder of a finished run, as given by --out")]
@@ -124,6 +127,8 @@ def run(
             return
         print(funnel_text(manifest))
         print(f"\nroot      {manifest['root']}")
+        if mixed := (manifest["shards"] or {}).get("mix"):
+            print(mix_text(mixed))
         print(f"report    {report_path}")
 
 

@@ -9,7 +9,7 @@ threshold re-runs a comparison. A stage that rewrites text starts a new text; la
 
 import platform
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -111,10 +111,13 @@ class Flow:
                 chain.append((label, entry))
         yield from self._chain(chain)
 
-    def run(self, phase: str, function: str, arguments: dict[str, Any]) -> list[Commit]:
-        """One task for every unit of the view, each given the arguments and its unit."""
+    def run(
+        self, phase: str, function: str, arguments: dict[str, Any], *, each: Mapping[str, dict[str, Any]] | None = None
+    ) -> list[Commit]:
+        """One task for every unit of the view, each given the arguments, its unit, and what `each` holds for it."""
+        own = each or {}
         return self.engine.run(
-            [Task(phase=phase, unit=unit, function=function, arguments={**arguments, "unit": unit})
+            [Task(phase=phase, unit=unit, function=function, arguments={**arguments, **own.get(unit, {}), "unit": unit})
              for unit in self.view.units]
         )  # fmt: skip
 

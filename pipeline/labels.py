@@ -26,7 +26,7 @@ def read_labels(path: Path, *, text_column: str, label_column: str, group_column
     its own group. ValueError names the file and row of a missing column, an empty label or a text that is none.
     """
     columns = [text_column, label_column, *([group_column] if group_column else [])]
-    for number, row in enumerate(_rows(path, columns=columns), start=1):
+    for number, row in enumerate(read_rows(path, columns=columns), start=1):
         values = [row.get(column) for column in columns]
         for column, value in zip(columns, values, strict=True):
             if value is None or (column != text_column and not str(value).strip()):
@@ -37,7 +37,7 @@ def read_labels(path: Path, *, text_column: str, label_column: str, group_column
         yield Label(text=values[0], label=str(values[1]), group=str(values[-1]) if group_column else values[0])
 
 
-def _rows(path: Path, *, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path, *, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The rows of a JSONL, CSV or Parquet file, as its name says."""
     suffixes = path.name.removesuffix(".gz").rsplit(".", 1)
     kind = suffixes[-1].lower()

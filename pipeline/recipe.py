@@ -31,6 +31,7 @@ from stages.extract import ExtractSettings
 from stages.gopher_quality import GopherQualitySettings
 from stages.language import LanguageSettings
 from stages.stage import Exchange, Extraction, Settings, Stage
+from tokenizer.learners import VocabularySettings, lossless
 
 #: A recipe is written by a person; a larger file is a mistake or an attack by aliases.
 _MAX_RECIPE_BYTES = 1 << 20
@@ -81,9 +82,21 @@ class Input(_Part):
 class Tokenizer(_Part):
     """A vocabulary to learn, or one that exists."""
 
-    type: Literal["bpe"] = Field(default="bpe", description="byte-level byte-pair encoding")
+    type: Literal["bpe", "unigram", "wordpiece", "wordlevel"] = Field(
+        default="bpe",
+        description="byte-level byte-pair encoding, or another kind; wordlevel loses text and makes no shards",
+    )
     vocab_size: Annotated[int, Field(ge=257, le=1 << 22)] = Field(
         default=32_768, description="entries, special tokens included"
+    )
+    pre_tokenizer: Literal["gpt4", "gpt2", "digits"] = Field(
+        default="gpt4", description="what a word is: GPT-4's rule, GPT-2's, or GPT-4's with every digit a word"
+    )
+    normalization: Literal["none", "nfc", "nfkc", "lowercase"] = Field(
+        default="none", description="rewrites text before it is cut; anything but none loses text and makes no shards"
+    )
+    special_tokens: tuple[str, ...] = Field(
+        default=("<|endoftext|>",), description="lowest ids, in this order; the first one separates documents"
     )
     path: Annotated[str, AfterValidator(lambda path: absolute(path))] | None = Field(
         default=None, description="a tokenizer.json to use instead of learning one"
@@ -91,6 +104,21 @@ class Tokenizer(_Part):
     sample_bytes: int = Field(
         default=200 << 20, ge=1 << 10, description="UTF-8 bytes of text that the vocabulary is learned from, at most"
     )
+
+    @model_validator(mode="after")
+    def _can_be_learned(self) -> Self:
+        self.vocabulary()
+        return self
+
+    def vocabulary(self) -> VocabularySettings:
+        """What to learn. ValueError for settings that cannot be."""
+        return VocabularySettings(
+            type=self.type,
+            vocab_size=self.vocab_size,
+            special_tokens=self.special_tokens,
+            pre_tokenizer=self.pre_tokenizer,
+            normalization=self.normalization,
+        )
 
 
 class Shards(_Part):
@@ -101,6 +129,49 @@ class Shards(_Part):
         default=0.005, ge=0, lt=1, description="share of documents, by hash of their text, that only monitor training"
     )
     seed: int = Field(default=0, ge=0, description="key of the global shuffle")
+
+
+class MixSource(_Part):
+    """Documents of one kind in the mix. A document belongs to the first source that it matches."""
+
+    source: str = Field(default="*", description="glob on the input file's name")
+    host: str | None = Field(default=None, description="glob on the host of the document's url, e.g. *.wikipedia.org")
+    epochs: float = Field(
+        default=1.0, ge=0, le=1000, description="how often each document is seen; 0.25 draws a quarter"
+    )
+    weight: float | None = Field(default=None, ge=0, description="share of the mix, relative to the other weights")
+    max_epochs: float = Field(default=1.0, gt=0, le=1000, description="with weight: how often a document may be seen")
+    cap: int | None = Field(default=None, ge=0, description="tokens (or documents) of this source in the mix, at most")
+
+    @property
+    def label(self) -> str:
+        return self.source if self.host is None else f"{self.source} from {self.host}"
+
+
+class Mix(_Part):
+    """How often the documents of each source stand in the training shards. Without it, each once."""
+
+    by: Literal["tokens", "documents"] = Field(default="tokens", description="what weights and caps count")
+    sources: tuple[MixSource, ...] = Field(min_length=1, description="the last one must match every document")
+
+    @property
+    def weighted(self) -> bool:
+        return self.sources[0].weight is not None
+
+    @model_validator(mode="after")
+    def _can_be_mixed(self) -> Self:
+        last = self.sources[-1]
+        if last.source != "*" or last.host is not None:
+            raise ValueError(
+                "the last source must match every document: add {source: '*'}, with epochs: 0 to leave it out"
+            )
+        if len({source.weight is None for source in self.sources}) > 1:
+            raise ValueError("give a weight to every source or to none: a share needs something to be a share of")
+        if self.weighted and not any(source.weight for source in self.sources):
+            raise ValueError("at least one weight must be above 0")
+        if self.weighted and any("epochs" in source.model_fields_set for source in self.sources):
+            raise ValueError("a source has a weight or epochs, not both: weights decide the epochs")
+        return self
 
 
 class StageEntry(_Part):
@@ -133,6 +204,7 @@ class Recipe(_Part):
     stages: tuple[StageEntry, ...]
     tokenizer: Tokenizer | None = None
     shards: Shards | None = None
+    mix: Mix | None = None
 
     @field_validator("stages")
     @classmethod
@@ -175,6 +247,19 @@ class Recipe(_Part):
     def _shards_need_a_vocabulary(self) -> Self:
         if self.shards is not None and self.tokenizer is None:
             raise ValueError("shards need a tokenizer: add 'tokenizer: {type: bpe, vocab_size: …}' or its 'path'")
+        return self
+
+    @model_validator(mode="after")
+    def _shards_give_every_text_back(self) -> Self:
+        if self.mix is not None and self.shards is None:
+            raise ValueError("'mix' says how often documents stand in the shards, but there is no 'shards': add it")
+        asked = self.tokenizer
+        if self.shards is not None and asked is not None and asked.path is None and not lossless(asked.vocabulary()):
+            raise ValueError(
+                f"a tokenizer of type {asked.type!r} with normalization {asked.normalization!r} does not give every "
+                "text back, so no shards are made with it: choose bpe, unigram or wordpiece without normalization, or "
+                "leave out 'shards'"
+            )
         return self
 
     def resolved(self) -> dict[str, Any]:

@@ -19,13 +19,15 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 #: How text is cut into words before merging; no merge crosses a word. Every repetition is bounded by {limit}: learning
 #: is quadratic in the length of a word (a 300 kB string without spaces does not end within 70 s unbounded).
-#: "gpt2" is the rule of GPT-2; "gpt4" that of cl100k_base (digits in threes, no merges of letters across lines).
+#: "gpt2" is the rule of GPT-2; "gpt4" that of cl100k_base (digits in threes, no merges of letters across lines);
+#: "digits" is "gpt4" with every digit a word of its own, as in Llama 1 and Qwen.
 WORDS = {
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}{1,LIMIT}| ?\p{N}{1,LIMIT}| ?[^\s\p{L}\p{N}]{1,LIMIT}"
     r"|\s{1,LIMIT}(?!\S)|\s{1,LIMIT}",
     "gpt4": r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}{1,LIMIT}|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]{1,LIMIT}[\r\n]{0,LIMIT}|\s{0,LIMIT}[\r\n]{1,LIMIT}|\s{1,LIMIT}(?!\S)|\s{1,LIMIT}",
 }
+WORDS["digits"] = WORDS["gpt4"].replace(r"\p{N}{1,3}", r"\p{N}")
 #: The 256 bytes are always in the vocabulary: that is what makes every text encodable.
 BYTES = 256
 #: The library counts pairs in 32 bits and wraps silently. No pair occurs more often than there are bytes.
@@ -58,7 +60,7 @@ class BPESettings:
     #: The first one separates documents. They get the lowest ids, in this order.
     special_tokens: tuple[str, ...] = ("<|endoftext|>",)
     #: Rule that cuts text into words, see WORDS.
-    pre_tokenizer: Literal["gpt4", "gpt2"] = "gpt4"
+    pre_tokenizer: Literal["gpt4", "gpt2", "digits"] = "gpt4"
     #: A longer word is cut after this many characters, in learning and in encoding alike.
     max_word_characters: int = 1000
 
@@ -110,15 +112,7 @@ def learn(texts: Iterable[str], settings: BPESettings) -> bytes:
     Same texts in any order, any number of threads: same bytes. Special tokens found in the texts are text.
     Raises ValueError where the texts are empty, too many for the library's counters, or too few for the vocabulary.
     """
-    inner = tokenizers.Tokenizer(models.BPE())
-    words = Regex(WORDS[settings.pre_tokenizer].replace("LIMIT", str(settings.max_word_characters)))
-    inner.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(words, "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    inner.decoder = decoders.ByteLevel()
+    inner = byte_level(models.BPE(), settings.pre_tokenizer, settings.max_word_characters)
     trainer = trainers.BpeTrainer(
         vocab_size=settings.vocab_size,
         min_frequency=MIN_FREQUENCY,
@@ -126,6 +120,26 @@ def learn(texts: Iterable[str], settings: BPESettings) -> bytes:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
+    fill(inner, texts, trainer, vocab_size=settings.vocab_size)
+    return str(inner.to_str()).encode()
+
+
+def byte_level(model: Any, pre_tokenizer: str, max_word_characters: int) -> Any:
+    """An untrained tokenizer of the library's that sees words of bounded length, as bytes."""
+    inner = tokenizers.Tokenizer(model)
+    words = Regex(WORDS[pre_tokenizer].replace("LIMIT", str(max_word_characters)))
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(words, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    inner.decoder = decoders.ByteLevel()
+    return inner
+
+
+def fill(inner: Any, texts: Iterable[str], trainer: Any, *, vocab_size: int) -> None:
+    """Learn. ValueError where the texts are empty, too many for the library's counters, or give fewer entries."""
     seen = _ByteCount(texts)
     inner.train_from_iterator(iter(seen), trainer)
     if seen.failure is not None:
@@ -133,12 +147,11 @@ def learn(texts: Iterable[str], settings: BPESettings) -> bytes:
     if seen.count == 0:
         raise ValueError("there is no text to learn a vocabulary from: the corpus is empty")
     size = inner.get_vocab_size()
-    if size < settings.vocab_size:
+    if size < vocab_size:
         raise ValueError(
-            f"{seen.count:,} bytes of text give at most {size:,} vocabulary entries, not {settings.vocab_size:,}: "
+            f"{seen.count:,} bytes of text give at most {size:,} vocabulary entries, not {vocab_size:,}: "
             f"set vocab_size to {size} or less, or give more text"
         )
-    return str(inner.to_str()).encode()
 
 
 class _ByteCount:

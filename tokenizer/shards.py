@@ -311,6 +311,15 @@ class ShardSet:
             raise ShardError(f"{shard.path}: row group {group} does not hold the tokens that the footer states")
         return tokens, np.cumsum(counts)
 
+    def read_documents(self, number: int) -> pa.Table:
+        """The rows of row group `number` of the set, with all columns of SCHEMA."""
+        at, group = self.row_groups[number]
+        shard = self.shards[at]
+        file, now = _open(shard.path, self.filesystem)
+        if now.check != shard.check:
+            raise ShardError(f"{shard.path}: the shard was replaced since it was opened")
+        return _read(file, shard.path, group, SCHEMA.names)
+
     def document(self, number: int) -> np.ndarray:
         """Tokens of document `number` of the set (0 to `documents` - 1)."""
         if not 0 <= number < self.documents:
