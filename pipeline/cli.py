@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import classifier
+from pipeline.dups import dups as show_dups
 from pipeline.explain import UnknownDocumentError
 from pipeline.explain import explain as explain_document
 from pipeline.lock import LockedError
@@ -160,6 +161,18 @@ def explain(
     """Tell what happened to a document, stage by stage, with the values that were measured."""
     with told():
         print(explain_document(str(run_folder), document, work=work))
+
+
+@app.command()
+def dups(
+    run_folder: RunFolder,
+    document: Annotated[str, typer.Argument(help="an id (8 digits or more), a url, or SOURCE:OFFSET")],
+    limit: Annotated[int, typer.Option(min=1, help="duplicates to show beside what was kept, least similar first")] = 5,
+    work: Annotated[str | None, typer.Option(help="the run's folder of cached phases, if it was moved")] = None,
+) -> None:
+    """Show a document's cluster of duplicates, and side by side how each differs from what was kept."""
+    with told():
+        Console().print(show_dups(str(run_folder), document, work=work, limit=limit), highlight=False)
 
 
 @app.command()

@@ -73,6 +73,8 @@ class Flow:
     judged: list[str] = field(default_factory=list, init=False)
     #: For each stage that judged columns: column -> folder of the parts that hold it as the stage saw it.
     columns: dict[str, dict[str, str]] = field(default_factory=dict, init=False)
+    #: For each stage that compared documents: folder of the parts that hold the text as the stage saw it.
+    compared: dict[str, str] = field(default_factory=dict, init=False)
 
     def documents(self) -> None:
         """Run everything up to the last stage."""
@@ -193,6 +195,7 @@ class Flow:
     def _exchange(self, label: str, entry: StageEntry) -> None:
         """The phase's ledger joins the view. What the exchange reads, and nothing else, is in its key."""
         upstream = self.contents(_EXCHANGE_READS)
+        self.compared[label] = self.view.holder("text")
         settings = entry.settings
         if isinstance(settings, BloomSettings):
             phase = bloom_dedup(self.engine, self.view, settings, self.pinned[label], upstream=upstream, label=label)
