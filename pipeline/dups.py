@@ -6,7 +6,7 @@ each was removed for its similarity to its own partner.
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +24,8 @@ from pipeline.outputs import read_manifest
 _CONTEXT_WORDS: Final = 8
 #: Words of a stretch that differs, from its beginning; what is left out is counted.
 _SHOWN_WORDS: Final = 120
+#: Words in a row that must agree between two differences for the table to show them apart.
+_ALIKE_WORDS: Final = 3
 _PLACE: Final = ("id", "url", "source", "offset")
 _LEDGER: Final = (*_PLACE, "stage", "reason", "measured", "threshold", "partner")
 
@@ -108,6 +110,24 @@ def stretches(kept: str, removed: str) -> list[Stretch]:
     ]
 
 
+def _gathered(found: list[Stretch]) -> Iterator[Stretch]:
+    """Stretches for reading: a word or two in which both happen to agree do not part two differences."""
+    held: Stretch | None = None
+    for place, stretch in enumerate(found):
+        passing = stretch.alike and len(stretch.kept) < _ALIKE_WORDS and 0 < place < len(found) - 1
+        if stretch.alike and not passing:
+            if held is not None:
+                yield held
+            yield stretch
+            held = None
+        elif held is None:
+            held = replace(stretch, alike=False)
+        else:
+            held = Stretch(alike=False, kept=held.kept + stretch.kept, removed=held.removed + stretch.removed)
+    if held is not None:
+        yield held
+
+
 def _shortened(words: tuple[str, ...], *, alike: bool) -> str:
     if alike and len(words) > 2 * _CONTEXT_WORDS + 4:
         left_out = len(words) - 2 * _CONTEXT_WORDS
@@ -125,7 +145,7 @@ def side_by_side(kept: str, removed: str) -> Table:
     for column in table.columns[1:]:
         column.ratio = 1
         column.overflow = "fold"
-    for stretch in stretches(kept, removed):
+    for stretch in _gathered(stretches(kept, removed)):
         styles = ("dim", "dim") if stretch.alike else ("bold red", "bold green")
         cells = [
             Text(_shortened(words, alike=stretch.alike), style=style)
