@@ -142,6 +142,13 @@ def _print_plan(found: dict[str, Any]) -> None:
     for stage in found["recipe"]["stages"]:
         settings = ", ".join(f"{name}={value}" for name, value in stage.items() if name != "type")
         console.print(f"  [bold]{stage['type']}[/bold]  {settings}", highlight=False, soft_wrap=True)
+    for curve in found["curves"]:
+        surely = "  ".join(f"{similarity:g}: {share:.3f}" for similarity, share in curve["proposed"])
+        console.print(
+            f"{curve['stage']}: {curve['bands']} bands of {curve['rows']} rows. Similarity: how surely it is compared\n"
+            f"  {surely}\n  A pair is a duplicate from {curve['threshold']:g} on, verified.",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
     table = Table("phase", "key", "parts", "cached", "to do")
     for phase in found["phases"]:
         name, _, key = phase["phase"].rpartition("-")

@@ -39,7 +39,7 @@ _EXTRACT_MODULES = (
     "stages.extract_html", "stages.extract_pdf", "stages.limits",
 )  # fmt: skip
 #: Columns that exchanges look at, as far as a view has them.
-_EXCHANGE_READS = ("id", "text", "quality_score")
+_EXCHANGE_READS = ("id", "source", "date", "text", "quality_score")
 _HTML_LIBRARIES = {"trafilatura": ("trafilatura", "lxml"), "resiliparse": ("resiliparse",)}
 
 

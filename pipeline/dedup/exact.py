@@ -5,7 +5,7 @@ exact_dedup.groups  the exchange by key (groups.py)
 exact_dedup         the ledger, a part a split
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -28,14 +28,21 @@ LIBRARIES: Final = ("numba", "numpy", "pyarrow", "xxhash")
 MODULES: Final = (
     *exchange.MODULES, "pipeline.dedup.exact", "pipeline.dedup.groups", "pipeline.dedup.rejections",
     "pipeline.dedup.survivors", "stages.exact_dedup", "stages.normalise", "stages.schema",
+    "stages.survivors",
 )  # fmt: skip
 
 
-def text_key_part(output: Output, *, view: View, unit: str, normalised: bool) -> dict[str, Any]:
+def text_key_part(output: Output, *, view: View, unit: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Task: `keys`: row, key and order of each living document that has a text."""
-    documents = read_documents(output.files, view, unit, ordering_columns(view))
-    keys, has = text_keys(documents["text"], normalised=normalised)
-    columns = {"row": documents["row"].to_numpy(), "key0": keys[:, 0], "key1": keys[:, 1], **ordering(documents)}
+    chosen = ExactDedupSettings(**settings)
+    documents = read_documents(output.files, view, unit, ordering_columns(view, chosen))
+    keys, has = text_keys(documents["text"], normalised=chosen.compare == "normal_form")
+    columns = {
+        "row": documents["row"].to_numpy(),
+        "key0": keys[:, 0],
+        "key1": keys[:, 1],
+        **ordering(documents, chosen),
+    }
     output.table("keys", pa.table({name: values[has] for name, values in columns.items()}))
     return {"documents": documents.num_rows, "keyed": int(has.sum())}
 
@@ -84,21 +91,21 @@ def exact_dedup(
     """
     code = [source_key(MODULES), library_versions(LIBRARIES)]
     read = [view.base.phase, [layer.phase for layer in view.layers], list(view.ledgers)]
-    key = key_of("keys", settings.compare, code, read)
-    normalised = settings.compare == "normal_form"
+    given = settings.model_dump(mode="json")
+    key = key_of("keys", given, code, read)
     keyed = engine.run(
         [
             Task(
                 phase=f"exact_dedup.keys-{key}",
                 unit=unit,
                 function="pipeline.dedup.exact:text_key_part",
-                arguments={"view": view, "unit": unit, "normalised": normalised},
+                arguments={"view": view, "unit": unit, "settings": given},
             )
             for unit in view.units
         ]
     )
     grouping = Grouping(splits=len(view.units))
-    key = key_of(settings.model_dump(mode="json"), code, read, upstream, content_key(keyed), partition_bytes)
+    key = key_of(given, code, read, upstream, content_key(keyed), partition_bytes)
     grouped = group(engine, keyed, name="exact_dedup", key=key, grouping=grouping, partition_bytes=partition_bytes)
     phase = f"exact_dedup-{key_of(key, label)}"
     engine.run(

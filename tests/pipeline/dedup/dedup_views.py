@@ -31,7 +31,14 @@ def identity(text: str, copy: int = 0) -> str:
 class Corpus:
     """Documents with ids that belong to the text, not to its place."""
 
-    def __init__(self, texts: Sequence[str], *, scores: Sequence[float | None] | None = None) -> None:
+    def __init__(
+        self,
+        texts: Sequence[str],
+        *,
+        scores: Sequence[float | None] | None = None,
+        dates: Sequence[str | None] | None = None,
+        sources: Sequence[str] | None = None,
+    ) -> None:
         seen: dict[str, int] = {}
         self.rows: list[dict[str, Any]] = []
         for number, text in enumerate(texts):
@@ -39,6 +46,10 @@ class Corpus:
             row = {"id": identity(text, copy), "text": text}
             if scores is not None:
                 row["quality_score"] = scores[number]
+            if dates is not None:
+                row["date"] = dates[number]
+            if sources is not None:
+                row["source"] = sources[number]
             self.rows.append(row)
 
     def shuffled(self, seed: int) -> "Corpus":
@@ -61,7 +72,8 @@ class Corpus:
             rows = self.rows[split::splits]
             columns = {
                 "id": [row["id"] for row in rows],
-                "source": [f"s{split}.jsonl"] * len(rows),
+                "source": [row.get("source", f"s{split}.jsonl") for row in rows],
+                "date": [row.get("date") for row in rows],
                 "offset": list(range(len(rows))),
                 "record": [0] * len(rows),
                 "text": [row["text"] for row in rows],
