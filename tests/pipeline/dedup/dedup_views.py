@@ -4,11 +4,13 @@ import hashlib
 import itertools
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.engine import Engine
+from pipeline.files import ATTEMPT_PREFIX
 from pipeline.parts import Output, Task
 from pipeline.runners.inline import InlineRunner
 from pipeline.view import Layer, View
@@ -179,3 +181,12 @@ def planted(clusters: int, members: int, *, seed: int, length: int = 60) -> list
             texts.append(" ".join(replaced(base, share, seed=member + 100 * cluster)))
     drawn.shuffle(texts)
     return texts
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """sha256 of every file but the commit records, which hold times, and of attempts that were cut off."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith(".commit.json") and not path.name.startswith(ATTEMPT_PREFIX)
+    }
