@@ -28,6 +28,7 @@ from stages.bloom_dedup import BloomSettings
 from stages.exact_dedup import ExactDedupSettings
 from stages.near_dedup import NearDedupSettings
 from stages.stage import Exchange, Stage
+from stages.url_dedup import UrlDedupSettings
 
 #: Every key holds these: the table's meaning and the runner's own way of writing.
 _ALWAYS = ("stages.schema", "stages.stage", "stages.reasons", "pipeline.files", "pipeline.parts", "pipeline.view")
@@ -39,7 +40,7 @@ _EXTRACT_MODULES = (
     "stages.extract_html", "stages.extract_pdf", "stages.limits",
 )  # fmt: skip
 #: Columns that exchanges look at, as far as a view has them.
-_EXCHANGE_READS = ("id", "source", "date", "text", "quality_score")
+_EXCHANGE_READS = ("id", "source", "url", "date", "text", "quality_score")
 _HTML_LIBRARIES = {"trafilatura": ("trafilatura", "lxml"), "resiliparse": ("resiliparse",)}
 
 
@@ -199,7 +200,7 @@ class Flow:
         settings = entry.settings
         if isinstance(settings, BloomSettings):
             phase = bloom_dedup(self.engine, self.view, settings, self.pinned[label], upstream=upstream, label=label)
-        elif isinstance(settings, ExactDedupSettings):
+        elif isinstance(settings, ExactDedupSettings | UrlDedupSettings):
             phase = exact_dedup(self.engine, self.view, settings, upstream=upstream, label=label)
         else:
             assert isinstance(settings, NearDedupSettings)

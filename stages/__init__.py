@@ -15,6 +15,7 @@ from stages.bloom_dedup import BloomSettings
 from stages.exact_dedup import ExactDedupSettings
 from stages.near_dedup import NearDedupSettings
 from stages.stage import Exchange, Extraction, Stage
+from stages.url_dedup import UrlDedupSettings
 
 _ALL: tuple[Stage | Exchange | Extraction, ...] = (
     Extraction(name="extract", settings=extract.ExtractSettings),
@@ -26,6 +27,7 @@ _ALL: tuple[Stage | Exchange | Extraction, ...] = (
     quality.STAGE,
     toxicity.STAGE,
     held_out.STAGE,
+    Exchange(name="url_dedup", settings=UrlDedupSettings),
     Exchange(name="exact_dedup", settings=ExactDedupSettings),
     Exchange(name="near_dedup", settings=NearDedupSettings),
     Exchange(name="bloom", settings=BloomSettings),

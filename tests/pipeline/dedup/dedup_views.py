@@ -40,6 +40,7 @@ class Corpus:
         scores: Sequence[float | None] | None = None,
         dates: Sequence[str | None] | None = None,
         sources: Sequence[str] | None = None,
+        urls: Sequence[str | None] | None = None,
     ) -> None:
         seen: dict[str, int] = {}
         self.rows: list[dict[str, Any]] = []
@@ -50,6 +51,8 @@ class Corpus:
                 row["quality_score"] = scores[number]
             if dates is not None:
                 row["date"] = dates[number]
+            if urls is not None:
+                row["url"] = urls[number]
             if sources is not None:
                 row["source"] = sources[number]
             self.rows.append(row)
@@ -76,6 +79,7 @@ class Corpus:
                 "id": [row["id"] for row in rows],
                 "source": [row.get("source", f"s{split}.jsonl") for row in rows],
                 "date": [row.get("date") for row in rows],
+                "url": [row.get("url") for row in rows],
                 "offset": list(range(len(rows))),
                 "record": [0] * len(rows),
                 "text": [row["text"] for row in rows],
