@@ -5,15 +5,9 @@
 Each figure is CPU time of this process, the median of several repeats after a warm-up, with the spread beside it.
 """
 
-import gzip
-import json
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import datasketch
 import numpy as np
@@ -21,62 +15,15 @@ import pyarrow as pa
 import xxhash
 
 import stages
+from benchmarks.texts import measured, size_of, take, texts_below
 from stages.minhash import sketch
 from stages.stage import Stage
 from tokenizer.bpe import BPESettings, encode, learn, load
 
-REPEATS = 5
 #: Enough for a stable figure on a slow peer, little enough that all of it takes a minute or two.
 TEXT_BYTES = 16 << 20
 PEER_DOCUMENTS = 300
 RULES = ("gopher_quality", "gopher_repetition", "c4_quality", "fineweb_quality")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """MB of UTF-8 text in a CPU second: median, smallest and largest of the repeats."""
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:,.1f} ({self.low:,.1f} to {self.high:,.1f})"
-
-
-def texts_below(folder: Path) -> Iterator[str]:
-    """Texts of the JSONL files below a folder, in the order of their paths."""
-    for path in sorted(folder.rglob("*.jsonl.gz")):
-        with gzip.open(path, "rt", encoding="utf-8", newline="\n") as lines:
-            for line in lines:
-                text = json.loads(line).get("text")
-                if isinstance(text, str) and len(text) > 500:
-                    yield text
-
-
-def take(texts: Iterator[str], size_bytes: int) -> list[str]:
-    taken, size = [], 0
-    for text in texts:
-        taken.append(text)
-        size += len(text.encode())
-        if size >= size_bytes:
-            break
-    return taken
-
-
-def measured(work: Callable[[], Any], size_bytes: int) -> Figure:
-    """The rate of `work` over `size_bytes` of text."""
-    work()
-    rates = []
-    for _ in range(REPEATS):
-        started = time.process_time()
-        work()
-        rates.append(size_bytes / 1e6 / (time.process_time() - started))
-    return Figure(median=statistics.median(rates), low=min(rates), high=max(rates))
-
-
-def size_of(texts: Sequence[str]) -> int:
-    return sum(len(text.encode()) for text in texts)
 
 
 def signature_rows(texts: Sequence[str]) -> list[tuple[str, str, str, str]]:

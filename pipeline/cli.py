@@ -19,6 +19,7 @@ from pipeline import classifier, shards, vocabulary
 from pipeline.contamination import NotLookedForError, as_text
 from pipeline.contamination import as_json as findings_json
 from pipeline.contamination import contamination as find_items
+from pipeline.dups import dups as show_dups
 from pipeline.explain import UnknownDocumentError
 from pipeline.explain import explain as explain_document
 from pipeline.lock import LockedError
@@ -159,6 +160,13 @@ def _print_plan(found: dict[str, Any]) -> None:
     for stage in found["recipe"]["stages"]:
         settings = ", ".join(f"{name}={value}" for name, value in stage.items() if name != "type")
         console.print(f"  [bold]{stage['type']}[/bold]  {settings}", highlight=False, soft_wrap=True)
+    for curve in found["curves"]:
+        surely = "  ".join(f"{similarity:g}: {share:.3f}" for similarity, share in curve["proposed"])
+        console.print(
+            f"{curve['stage']}: {curve['bands']} bands of {curve['rows']} rows. Similarity: how surely it is compared\n"
+            f"  {surely}\n  A pair is a duplicate from {curve['threshold']:g} on, verified.",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
     table = Table("phase", "key", "parts", "cached", "to do")
     for phase in found["phases"]:
         name, _, key = phase["phase"].rpartition("-")
@@ -178,6 +186,18 @@ def explain(
     """Tell what happened to a document, stage by stage, with the values that were measured."""
     with told():
         print(explain_document(str(run_folder), document, work=work))
+
+
+@app.command()
+def dups(
+    run_folder: RunFolder,
+    document: Annotated[str, typer.Argument(help="an id (8 digits or more), a url, or SOURCE:OFFSET")],
+    limit: Annotated[int, typer.Option(min=1, help="duplicates to show beside what was kept, least similar first")] = 5,
+    work: Annotated[str | None, typer.Option(help="the run's folder of cached phases, if it was moved")] = None,
+) -> None:
+    """Show a document's cluster of duplicates, and side by side how each differs from what was kept."""
+    with told():
+        Console().print(show_dups(str(run_folder), document, work=work, limit=limit), highlight=False)
 
 
 @app.command()

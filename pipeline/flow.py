@@ -32,6 +32,7 @@ from stages.bloom_dedup import BloomSettings
 from stages.exact_dedup import ExactDedupSettings
 from stages.near_dedup import NearDedupSettings
 from stages.stage import Exchange, Resource, Stage
+from stages.url_dedup import UrlDedupSettings
 
 #: What tasks look up by name, so that no import leads to it (pipeline/keys.py follows imports by itself).
 _EXTRACT_MODULES = ("pipeline.phases.extract", "stages.extract_html", "stages.extract_pdf")
@@ -39,7 +40,7 @@ _ALWAYS_LIBRARIES = ("pyarrow", "numpy", "xxhash")
 #: Every page's character set is guessed by resiliparse, whichever engine reads it; zlib inflates every member.
 _READ_LIBRARIES = ("fastwarc", "resiliparse")
 #: Columns that exchanges look at, as far as a view has them.
-_EXCHANGE_READS = ("id", "text", "quality_score")
+_EXCHANGE_READS = ("id", "source", "url", "date", "text", "quality_score")
 _TRAFILATURA = ("trafilatura", "lxml", "justext", "htmldate", "courlan", "lxml-html-clean")
 _HTML_LIBRARIES = {
     "trafilatura": _TRAFILATURA,
@@ -90,6 +91,8 @@ class Flow:
     judged: list[str] = field(default_factory=list, init=False)
     #: For each stage that judged columns: column -> folder of the parts that hold it as the stage saw it.
     columns: dict[str, dict[str, str]] = field(default_factory=dict, init=False)
+    #: For each stage that compared documents: folder of the parts that hold the text as the stage saw it.
+    compared: dict[str, str] = field(default_factory=dict, init=False)
 
     def documents(self) -> None:
         """Run everything up to the last stage."""
@@ -222,10 +225,11 @@ class Flow:
     def _exchange(self, label: str, entry: StageEntry) -> None:
         """The phase's ledger joins the view. What the exchange reads, and nothing else, is in its key."""
         upstream = self.contents(_EXCHANGE_READS)
+        self.compared[label] = self.view.holder("text")
         settings = entry.settings
         if isinstance(settings, BloomSettings):
             phase = bloom_dedup(self.engine, self.view, settings, self.pinned[label], upstream=upstream, label=label)
-        elif isinstance(settings, ExactDedupSettings):
+        elif isinstance(settings, ExactDedupSettings | UrlDedupSettings):
             phase = exact_dedup(self.engine, self.view, settings, upstream=upstream, label=label)
         else:
             assert isinstance(settings, NearDedupSettings)

@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 from pipeline.engine import Engine
-from pipeline.flow import Flow
+from pipeline.flow import Flow, labels
 from pipeline.parts import Commit, Task, committed_units, read_commit
 from pipeline.phases import tokens
 from pipeline.recipe import Recipe
 from pipeline.run import pin_slices, plan_splits
 from pipeline.runners.inline import InlineRunner
+from stages.near_dedup import NearDedupSettings
 
 
 class NotYetError(Exception):
@@ -74,6 +75,12 @@ def plan(recipe: Recipe, work: str) -> dict[str, Any]:
                   "bytes": sum({split.source.name: split.source.size_bytes for split in splits}.values())},
         "phases": [
             {"phase": planned.phase, "units": planned.units, "cached": planned.cached} for planned in engine.planned
+        ],
+        "curves": [
+            {"stage": label, "threshold": entry.settings.threshold, "bands": entry.settings.banding()[0],
+             "rows": entry.settings.banding()[1], "proposed": entry.settings.curve()}
+            for label, entry in zip(labels(recipe), recipe.stages, strict=True)
+            if isinstance(entry.settings, NearDedupSettings)
         ],
         "complete": not waiting,
     }  # fmt: skip

@@ -207,6 +207,7 @@ def _manifest(
         "published": published,
         "columns": flow.columns,
         "base": flow.view.base.phase,
+        "compared": flow.compared,
         "shards": learned.summary if learned else None,
         "versions": _versions(),
         "resources": dict(sorted(flow.resources.items())),

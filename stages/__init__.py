@@ -18,6 +18,7 @@ from stages.bloom_dedup import BloomSettings
 from stages.exact_dedup import ExactDedupSettings
 from stages.near_dedup import NearDedupSettings
 from stages.stage import Exchange, Extraction, Stage
+from stages.url_dedup import UrlDedupSettings
 
 _ALL: tuple[Stage | Exchange | Extraction, ...] = (
     Extraction(name="extract", settings=extract.ExtractSettings),
@@ -32,6 +33,7 @@ _ALL: tuple[Stage | Exchange | Extraction, ...] = (
     pii.STAGE,
     held_out.STAGE,
     decontaminate.STAGE,
+    Exchange(name="url_dedup", settings=UrlDedupSettings),
     Exchange(name="exact_dedup", settings=ExactDedupSettings),
     Exchange(name="near_dedup", settings=NearDedupSettings),
     Exchange(name="bloom", settings=BloomSettings),

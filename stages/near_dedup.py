@@ -1,17 +1,18 @@
 """Settings of near deduplication: of documents with nearly the same text, one is kept.
 
-The result is defined without hashing: walk the documents from best to worst (highest `quality_score` if the table has
-that column, then longest text, then smallest id); a document is removed if and only if it is verified similar to one
-already kept. MinHash bands only propose pairs; similarity is that of the whole shingle sets. The work is an exchange:
-`pipeline/dedup/near.py`.
+The result is defined without hashing: walk the documents from best to worst (a policy, stages/survivors.py; by default
+highest `quality_score` if the table has that column, then longest text, then smallest id); a document is removed if and
+only if it is verified similar to one already kept. MinHash bands only propose pairs; similarity is that of the whole
+shingle sets. The work is an exchange: `pipeline/dedup/near.py`.
 """
 
-from typing import Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import model_validator
 
-from stages.minhash import bands_for
+from stages.minhash import bands_for, proposal_probability
 from stages.stage import Settings, setting
+from stages.survivors import SurvivorSettings
 
 #: A pair at the threshold is proposed at least this surely when bands and rows follow from it; more similar pairs more
 #: surely still. Vain proposals cost time, never a document, since each pair is verified.
@@ -34,9 +35,30 @@ class Shingle(Settings):
     )
 
 
-class NearDedupSettings(Settings):
+#: What others did, as settings. Their threshold is the one they name; ours is verified on the whole shingle sets.
+PRESETS: Final[dict[str, dict[str, Any]]] = {
+    # Penedo et al. 2024 (FineWeb), section 3.4: 5-grams of words, 112 hash functions, 14 bands of 8, "at least 75 %".
+    "fineweb": {"threshold": 0.75, "shingle": {"unit": "word", "size": 5}, "permutations": 112, "bands": 14, "rows": 8},
+    # Penedo et al. 2023 (RefinedWeb), appendix G.3, after Lee et al. 2021: 5-grams, 9,000 hash functions, 450 bands
+    # of 20 values; a pair at 0.8 is proposed with probability 0.995.
+    "refinedweb": {
+        "threshold": 0.8,
+        "shingle": {"unit": "word", "size": 5},
+        "permutations": 9000,
+        "bands": 450,
+        "rows": 20,
+    },
+    # Rae et al. 2021 (Gopher), appendix A.1.1: 13-grams, Jaccard above 0.8. It names no bands: they follow.
+    "gopher": {"threshold": 0.8, "shingle": {"unit": "word", "size": 13}},
+}
+
+
+class NearDedupSettings(SurvivorSettings):
     """How similar is too similar, and how surely similar pairs are found."""
 
+    preset: Literal["fineweb", "refinedweb", "gopher"] | None = setting(
+        None, "Takes the settings of a paper for all that the recipe does not name: see PRESETS in this file."
+    )
     threshold: float = setting(
         0.75,
         "A document is removed at this similarity to a kept one, or more. 0.75 is FineWeb's nominal value.",
@@ -50,7 +72,10 @@ class NearDedupSettings(Settings):
     )
     shingle: Shingle = setting(Shingle(), "What a text is cut into.")
     permutations: int = setting(
-        128, "Values in a MinHash signature, 4 bytes each: more cost time, and find pairs more surely.", ge=8, le=1024
+        128,
+        "Values in a MinHash signature, 4 bytes each: more cost time, and find pairs more surely.",
+        ge=8,
+        le=16384,
     )
     bands: int | None = setting(
         None,
@@ -66,6 +91,18 @@ class NearDedupSettings(Settings):
         "Changes the work, never which documents are duplicates of a kept one.",
         ge=2,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_fills_in(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("preset") in PRESETS:
+            filled = dict(PRESETS[given["preset"]])
+            if "bands" in given or "rows" in given or "permutations" in given:
+                filled = {
+                    name: value for name, value in filled.items() if name not in ("permutations", "bands", "rows")
+                }
+            return {**filled, **given}
+        return given
 
     @model_validator(mode="after")
     def _bands_fit(self) -> Self:
@@ -83,3 +120,8 @@ class NearDedupSettings(Settings):
         if self.bands is not None and self.rows is not None:
             return self.bands, self.rows
         return bands_for(self.threshold, permutation_count=self.permutations, recall=PROPOSAL_RECALL)
+
+    def curve(self) -> list[tuple[float, float]]:
+        """(similarity, probability that a pair is proposed), for similarities of 0.5 to 1 in steps of 0.05."""
+        bands, rows = self.banding()
+        return [(step / 20, proposal_probability(step / 20, bands=bands, rows=rows)) for step in range(10, 21)]

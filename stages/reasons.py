@@ -68,6 +68,7 @@ DROP: Final[dict[str, str]] = {
     "quality": "the quality classifier's score is too low",
     "toxicity": "the toxicity classifier's score is too high",
     "pii": "too many e-mail addresses, phone numbers, keys or other personal data",
+    "same_url": "fetched from the same address as a document that was kept",
     "exact_dup": "the same text as a document that was kept",
     "near_dup": "nearly the same text as a document that was kept",
     "seen_before": "the same text was in an earlier run (Bloom filter)",

@@ -27,7 +27,8 @@ from pipeline.parts import Commit, Task
 from pipeline.view import View
 from stages.near_dedup import NearDedupSettings
 
-_OWN: Final = ("stages.minhash", "stages.near_dedup", "stages.shingles", "stages.normalise", "stages.schema")
+_OWN: Final = ("stages.minhash", "stages.near_dedup", "stages.shingles", "stages.normalise", "stages.schema",
+               "stages.survivors")  # fmt: skip
 _MODULES: Final = (
     *exact.MODULES, *_OWN, "pipeline.dedup.buckets", "pipeline.dedup.decide", "pipeline.dedup.near",
     "pipeline.dedup.outcome", "pipeline.dedup.sketches", "pipeline.dedup.verify",
@@ -297,7 +298,8 @@ def near_dedup(
     bounds what a reduce task reads at once; it changes the parts on the way, never the result.
     """
     libraries = library_versions(exact.LIBRARIES)
-    signing = {"shingle": settings.shingle.model_dump(mode="json"), "permutations": settings.permutations}
+    signing = {"shingle": settings.shingle.model_dump(mode="json"), "permutations": settings.permutations,
+               **settings.policy()}  # fmt: skip
     key = key_of(signing, source_key(_SKETCH_MODULES), libraries, upstream)
     sketched = engine.run(
         [

@@ -50,13 +50,13 @@ def sketch_part(output: Output, *, view: View, unit: str, settings: dict[str, An
     """Task: `keys` (row, key, order of survivors), `signatures` (row, signature) and `sample` of the documents that
     have a signature. The others are too short to be compared and stay."""
     chosen = NearDedupSettings(**settings)
-    documents = read_documents(output.files, view, unit, ordering_columns(view))
+    documents = read_documents(output.files, view, unit, ordering_columns(view, chosen))
     found = sketch(
         documents["text"], unit=chosen.shingle.unit, size=chosen.shingle.size, permutation_count=chosen.permutations
     )
     signed = np.flatnonzero(found.shingles)
     documents = documents.take(pa.array(signed))
-    order = ordering(documents)
+    order = ordering(documents, chosen)
     keys = {"row": documents["row"], "key0": found.keys[signed, 0], "key1": found.keys[signed, 1], **order}
     output.table("keys", pa.table(keys))
     signatures = found.signatures[signed].tobytes()

@@ -1,6 +1,6 @@
-"""The order of survivors: highest quality score, then longest text, then smallest id; as numbers that sort like it.
+"""The order of survivors as numbers that sort like it.
 
-place  uint64   quality score (32 bits, inverted) and length in characters (32 bits, inverted): smaller goes first
+place  uint64   what the recipe's criteria make of the document (stages/survivors.py): smaller goes first
 id0, id1        the document's 128-bit id, its two halves as uint64
 doc    uint64   split number (24 bits) and row (40 bits): tells apart rows with the same id, which no reader makes
 """
@@ -12,42 +12,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.view import View
-from stages.schema import SCORE_DECIMALS
+from stages.survivors import SurvivorSettings, places
 
 ORDER: Final = ("place", "id0", "id1", "doc")
-SCORE_COLUMN: Final = "quality_score"
 ROW_BITS: Final = 40
 ROW_MASK: Final = (1 << ROW_BITS) - 1
 MAX_SPLITS: Final = 1 << (64 - ROW_BITS)
-_HALF: Final = (1 << 32) - 1
 _ID_DIGITS: Final = 32
-_SCORE_STEPS: Final = 10**SCORE_DECIMALS
-#: Scores beyond these (32 bits of steps) count as equal to them.
-_SCORE_RANGE: Final = (-(1 << 31) / _SCORE_STEPS, ((1 << 31) - 1) / _SCORE_STEPS)
 
 
-def ordering_columns(view: View) -> list[str]:
-    """The columns that decide who survives, as far as this view has them."""
-    return ["id", "text", *([SCORE_COLUMN] if SCORE_COLUMN in view.columns else [])]
+def ordering_columns(view: View, policy: SurvivorSettings) -> list[str]:
+    """The id, the text, and the columns that decide who survives, as far as this view has them."""
+    return list(dict.fromkeys(["id", "text", *(name for name in policy.order_columns() if name in view.columns)]))
 
 
-def ordering(documents: pa.Table) -> dict[str, np.ndarray]:
+def ordering(documents: pa.Table, policy: SurvivorSettings) -> dict[str, np.ndarray]:
     """`place`, `id0` and `id1` (uint64[n]) of documents with the columns that `ordering_columns` names.
 
-    A score that is null or not a number counts as the lowest. ValueError for an id that is not 32 hex digits.
+    ValueError for an id that is not 32 hex digits.
     """
-    length = np.minimum(pc.utf8_length(documents["text"]).to_numpy().astype(np.uint64), np.uint64(_HALF))
-    score = np.zeros(documents.num_rows, dtype=np.uint64)
-    if SCORE_COLUMN in documents.column_names:
-        value = pc.fill_null(documents[SCORE_COLUMN].cast(pa.float64()), np.nan).to_numpy()
-        scaled = np.clip(np.where(np.isnan(value), -np.inf, value), *_SCORE_RANGE) * _SCORE_STEPS
-        score = (np.rint(scaled).astype(np.int64) + (1 << 31)).astype(np.uint64)
-    half = np.uint64(_HALF)
-    ids = _ids(documents["id"])
-    return {"place": (half - score) << np.uint64(32) | (half - length), "id0": ids[:, 0], "id1": ids[:, 1]}
+    ids = id_halves(documents["id"])
+    return {"place": places(documents, policy), "id0": ids[:, 0], "id1": ids[:, 1]}
 
 
-def _ids(column: pa.ChunkedArray) -> np.ndarray:
+def id_halves(column: pa.ChunkedArray) -> np.ndarray:
+    """uint64[n, 2]: the ids as numbers. ValueError for an id that is not 32 hex digits."""
     values = column.combine_chunks().cast(pa.large_string())
     joined = "".join(values.to_pylist())
     if len(joined) != _ID_DIGITS * len(values) or not pc.all(pc.equal(pc.utf8_length(values), _ID_DIGITS)).as_py():

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.dedup.groups import Grouping
 from pipeline.dedup.sketches import NUMBERED, range_of, split_in
-from pipeline.dedup.survivors import ordering, row_of
+from pipeline.dedup.survivors import id_halves, row_of
 from pipeline.exchange import by_hash, merge_partition, read_partition, write_run
 from pipeline.parts import Output
 from pipeline.view import View, read_documents
@@ -76,9 +76,9 @@ def _make_sets(
     documents = read_documents(output.files, view, unit, ["id", "text"])
     documents = documents.take(pa.array(np.searchsorted(documents["row"].to_numpy(), rows)))
     values, offsets = shingle_sets(documents["text"], unit=settings.shingle.unit, size=settings.shingle.size)
-    ids = ordering(documents)
+    ids = id_halves(documents["id"])
     return pa.table(
-        [owners, ids["id0"], ids["id1"], pa.LargeListArray.from_arrays(offsets, pa.array(values))], schema=SETS
+        [owners, ids[:, 0], ids[:, 1], pa.LargeListArray.from_arrays(offsets, pa.array(values))], schema=SETS
     )
 
 

@@ -4,11 +4,13 @@ import hashlib
 import itertools
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.engine import Engine
+from pipeline.files import ATTEMPT_PREFIX
 from pipeline.parts import Output, Task
 from pipeline.runners.inline import InlineRunner
 from pipeline.view import Layer, View
@@ -31,7 +33,15 @@ def identity(text: str, copy: int = 0) -> str:
 class Corpus:
     """Documents with ids that belong to the text, not to its place."""
 
-    def __init__(self, texts: Sequence[str], *, scores: Sequence[float | None] | None = None) -> None:
+    def __init__(
+        self,
+        texts: Sequence[str],
+        *,
+        scores: Sequence[float | None] | None = None,
+        dates: Sequence[str | None] | None = None,
+        sources: Sequence[str] | None = None,
+        urls: Sequence[str | None] | None = None,
+    ) -> None:
         seen: dict[str, int] = {}
         self.rows: list[dict[str, Any]] = []
         for number, text in enumerate(texts):
@@ -39,6 +49,12 @@ class Corpus:
             row = {"id": identity(text, copy), "text": text}
             if scores is not None:
                 row["quality_score"] = scores[number]
+            if dates is not None:
+                row["date"] = dates[number]
+            if urls is not None:
+                row["url"] = urls[number]
+            if sources is not None:
+                row["source"] = sources[number]
             self.rows.append(row)
 
     def shuffled(self, seed: int) -> "Corpus":
@@ -61,7 +77,9 @@ class Corpus:
             rows = self.rows[split::splits]
             columns = {
                 "id": [row["id"] for row in rows],
-                "source": [f"s{split}.jsonl"] * len(rows),
+                "source": [row.get("source", f"s{split}.jsonl") for row in rows],
+                "date": [row.get("date") for row in rows],
+                "url": [row.get("url") for row in rows],
                 "offset": list(range(len(rows))),
                 "record": [0] * len(rows),
                 "text": [row["text"] for row in rows],
@@ -167,3 +185,12 @@ def planted(clusters: int, members: int, *, seed: int, length: int = 60) -> list
             texts.append(" ".join(replaced(base, share, seed=member + 100 * cluster)))
     drawn.shuffle(texts)
     return texts
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """sha256 of every file but the commit records, which hold times, and of attempts that were cut off."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith(".commit.json") and not path.name.startswith(ATTEMPT_PREFIX)
+    }

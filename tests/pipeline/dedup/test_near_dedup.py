@@ -1,7 +1,6 @@
 """Near deduplication against its definition, and against what undid other implementations."""
 
 import gzip
-import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dedup_views import Corpus, by_definition, ledger_rows, make_engine, planted, replaced, verdicts, words
+from dedup_views import Corpus, by_definition, contents, ledger_rows, make_engine, planted, replaced, verdicts, words
 
 from pipeline import exchange
 from pipeline.dedup import groups
@@ -222,15 +221,6 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
         resumed = run(corpus, folder, settings, **options)
         assert sum(resumed["engine"].executed.values()) == tasks - dies_at + 1
         assert contents(folder) == contents(tmp_path / "undisturbed")
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """sha256 of every file but the commit records, which hold times."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.endswith(".commit.json")
-    }
 
 
 def test_the_ledger_says_which_document_was_kept_instead(tmp_path: Path) -> None:
