@@ -54,7 +54,7 @@ def plan(recipe: Recipe, work: str) -> dict[str, Any]:
     """The resolved recipe, the phases with what is cached, and the names of those whose key is not known yet."""
     splits = plan_splits(recipe, work)
     engine = Looking(work)
-    flow = Flow(engine=engine, recipe=recipe, splits=splits, pinned=pin_slices(recipe, splits))
+    flow = Flow(engine=engine, recipe=recipe, splits=splits, pinned=pin_slices(recipe, splits, work, keep=False))
     waiting = False
     steps: list[tuple[str, Callable[[], Any]]] = [*flow.steps()]
     steps += [("publish", flow.publish), ("exchange", partial(_tokens, flow))]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.dedup.bloom import publish_slice, resolve_slices
+from pipeline.dedup.bloom import RunIdentity, check_pins, publish_slice, resolve_slices
 from pipeline.engine import Engine, Progress, key_of, merged_counts
 from pipeline.expectations import unexpected
 from pipeline.files import Files, Written
@@ -68,13 +68,16 @@ def plan_splits(recipe: Recipe, work: str) -> list[Split]:
     return cut(sources, split_bytes=recipe.input.split_bytes)
 
 
-def run_identity(recipe: Recipe, splits: Sequence[Split]) -> str:
-    """INPUT-RECIPE, 16 hex digits each: what makes two runs the same run, or runs over the same dump.
-
-    The filters that earlier runs left behind have no part in it.
-    """
-    dump = sorted({(split.source.name, split.source.fingerprint) for split in splits})
-    return f"{key_of(dump)}-{key_of(recipe.resolved())}"
+def run_identity(recipe: Recipe, splits: Sequence[Split]) -> RunIdentity:
+    """What makes two runs the same run: recipe, models and input, not the filters that earlier runs left behind."""
+    sources = tuple(sorted({split.source.fingerprint for split in splits}))
+    models = [
+        identify_all(entry.definition.resources(entry.settings.without_thresholds()))
+        for entry in recipe.stages
+        if isinstance(entry.definition, Stage)
+    ]
+    names = sorted({split.source.name for split in splits})
+    return RunIdentity(key=key_of(recipe.resolved(), models, names, sources), sources=sources)
 
 
 def check_resources(recipe: Recipe) -> None:
@@ -93,10 +96,24 @@ def check_resources(recipe: Recipe) -> None:
             raise ResourceError(f"tokenizer.path: {error}") from error
 
 
-def pin_slices(recipe: Recipe, splits: Sequence[Split]) -> dict[str, list[dict[str, Any]]]:
-    """The Bloom slices that each `bloom` stage reads: resolved once, before any work."""
-    identity = run_identity(recipe, splits)
-    return {label: resolve_slices(settings.seen, identity) for label, settings in _bloom_stages(recipe)}
+def pin_slices(recipe: Recipe, splits: Sequence[Split], work: str, *, keep: bool) -> dict[str, list[dict[str, Any]]]:
+    """The Bloom slices that each `bloom` stage reads, resolved once, before any work.
+
+    With `keep` they are written into the work folder: a run that is killed and started again reads what it read at
+    first, whatever other runs have published meanwhile.
+    """
+    pinned: dict[str, list[dict[str, Any]]] = {}
+    for label, settings in _bloom_stages(recipe):
+        identity, files = run_identity(recipe, splits), Files(work)
+        name = f"pins/{key_of(identity.key, label, settings.seen)}.json"
+        if files.exists(name):
+            pinned[label] = json.loads(files.read(name))
+            check_pins(Files(settings.seen), pinned[label])
+            continue
+        pinned[label] = resolve_slices(settings.seen, identity)
+        if keep:
+            files.write_bytes(name, json.dumps(pinned[label]).encode())
+    return pinned
 
 
 def _bloom_stages(recipe: Recipe) -> list[tuple[str, BloomSettings]]:
@@ -115,7 +132,7 @@ def run(
     with run_lock(options.out):
         check_resources(recipe)
         splits = plan_splits(recipe, options.work)
-        pinned = pin_slices(recipe, splits)
+        pinned = pin_slices(recipe, splits, options.work, keep=True)
         own = runner or make_runner(options)
         try:
             engine = Engine(options.work, own, progress=progress)

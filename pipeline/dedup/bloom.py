@@ -6,7 +6,7 @@
 
 A slice file is MAGIC, the length of its header (8 bytes, little endian), the header (JSON: parameters, number of texts,
 the run, the slices which that run read, sha256 of the bits) and the bits (stages/bloom.py). Its name is the run's
-identity. A task holds one slice at a time, capacity x 14.4 bits at the default rate.
+key and a piece of its own hash. A task holds one slice at a time, capacity x 14.4 bits at the default rate.
 """
 
 import functools
@@ -88,29 +88,44 @@ def _load(folder: str, name: str, sha256: str) -> Slice:
     return Slice(header=header, bits=np.frombuffer(data, dtype=np.uint8)[-(header["bits"] // 8) :])
 
 
-def resolve_slices(folder: str, run_identity: str) -> list[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """Who a run is to the filters: the same run reads the same slices, and no run reads what came of its own input."""
+
+    #: Over recipe, models and input: names the run.
+    key: str
+    #: Content hashes of the input files, sorted.
+    sources: tuple[str, ...]
+
+
+def resolve_slices(folder: str, run: RunIdentity) -> list[dict[str, Any]]:
     """The slices that this run reads, as {"name", "sha256"} in the order of names.
 
-    `run_identity` is INPUT-RECIPE. All that are in the folder, but those that other recipes left over the same input:
-    a dump is not earlier than itself, and a variant of a recipe must not find everything seen. Or, if this run has
-    published its own slice before, exactly those it read then, so that the same run gives the same result however many
-    others finished since. SliceError if one of those is gone or changed.
+    All that are in the folder, but those of runs that read one of this run's own input files: a dump is not earlier
+    than itself, whatever recipe it went through, and a crawl that has grown must not find its beginning seen. If this
+    run has published a slice before, exactly those that it read then, so that the same run gives the same result
+    however many others finished since. SliceError if one of those is gone or changed.
     """
     files = Files(folder)
-    own = run_identity + _SUFFIX
-    present = [name for name in files.names("") if name.endswith(_SUFFIX)]
-    if own not in present:
-        same_input = run_identity.partition("-")[0] + "-"
-        earlier = [name for name in present if not name.startswith(same_input)]
+    headers = {name: read_header(files, name) for name in files.names("") if name.endswith(_SUFFIX)}
+    own = [name for name, header in headers.items() if header["run"] == run.key]
+    if not own:
+        mine = set(run.sources)
+        earlier = [name for name, header in headers.items() if not mine & set(header["sources"])]
         return [{"name": name, "sha256": files.sha256(name)[0]} for name in earlier]
-    read: list[dict[str, Any]] = read_header(files, own)["read"]
-    for entry in read:
-        if entry["name"] not in present or files.sha256(entry["name"])[0] != entry["sha256"]:
-            raise SliceError(
-                f"{files.path(entry['name'])} is gone or changed, but this run read it before. "
-                f"Put it back, or delete {own} to run against the slices that are there now."
-            )
+    read: list[dict[str, Any]] = headers[own[0]]["read"]
+    check_pins(files, read)
     return read
+
+
+def check_pins(files: Files, pins: Sequence[Mapping[str, Any]]) -> None:
+    """SliceError unless every pinned slice is there as it was."""
+    for entry in pins:
+        if not files.exists(entry["name"]) or files.sha256(entry["name"])[0] != entry["sha256"]:
+            raise SliceError(
+                f"{files.path(entry['name'])} is gone or changed, but this run was planned with it. Put it back, or "
+                "give another --work and another folder of slices to run against those that are there now."
+            )
 
 
 def check_slice(output: Output, *, folder: str, entry: Mapping[str, Any], compare: str) -> dict[str, Any]:
@@ -221,7 +236,7 @@ def build_slice(
     *,
     parts: Sequence[str],
     settings: Mapping[str, Any],
-    run_identity: str,
+    run: RunIdentity,
     read: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Task: `slice`: the slice file of a run. Holds the slice and one split's keys."""
@@ -241,7 +256,8 @@ def build_slice(
         "bits": shape.bits,
         "hashes": shape.hashes,
         "count": count,
-        "run": run_identity,
+        "run": run.key,
+        "sources": list(run.sources),
         "read": [dict(entry) for entry in read],
         "bits_sha256": hashlib.sha256(bits.tobytes()).hexdigest(),
     }
@@ -253,14 +269,13 @@ def publish_slice(
     engine: Engine,
     view: View,
     folder: str,
-    run_identity: str,
+    run: RunIdentity,
     pinned: Sequence[Mapping[str, Any]],
     settings: BloomSettings,
 ) -> str:
     """Put the slice of a finished run into the folder, and return its name. Done again, it finds itself there.
 
-    SliceError if the run kept more texts than the slice can hold, or if a slice of this run is there with other
-    content.
+    SliceError if the run kept more texts than the slice can hold.
     """
     code = [source_key(_MODULES), library_versions(exact.LIBRARIES)]
     key = key_of(code, settings.compare, _read(view))
@@ -286,29 +301,26 @@ def publish_slice(
     (built,) = engine.run(
         [
             Task(
-                phase=f"bloom.slice-{key_of(key, content_key(commits), settings.lasting(), run_identity, read)}",
+                phase=f"bloom.slice-{key_of(key, content_key(commits), settings.lasting(), run.key, run.sources, read)}",
                 unit="slice",
                 function="pipeline.dedup.bloom:build_slice",
                 arguments={
                     "parts": [commit.files["keys"].name for commit in commits],
                     "settings": given,
-                    "run_identity": run_identity,
+                    "run": run,
                     "read": read,
                 },
             )
         ]
     )
     written = built.files["slice"]
-    name = run_identity + _SUFFIX
+    # Named by its content too: a run that keeps other texts after a change of ours, or of a model, publishes another
+    # slice beside the one that earlier runs may stand on.
+    name = f"{run.key}-{written.sha256[:16]}{_SUFFIX}"
     target = Files(folder)
     if not target.exists(name):
         with engine.files.open(written.name) as source:
             target.write(name, lambda sink: _copy(source, sink))
-    elif target.sha256(name)[0] != written.sha256:
-        raise SliceError(
-            f"{target.path(name)} is the slice of this run, but with other content than now. Runs that read it stand "
-            "on it; if there are none, delete it and run again."
-        )
     return name
 
 

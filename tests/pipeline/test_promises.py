@@ -16,7 +16,7 @@ from pipeline.outputs import read_manifest
 from pipeline.plan import plan
 from pipeline.recipe import load_recipe
 from pipeline.resources import ResourceError
-from pipeline.run import Options, run
+from pipeline.run import Options, pin_slices, plan_splits, run
 from pipeline.runners.base import TaskFailedError
 from pipeline.verify import verify
 
@@ -362,3 +362,23 @@ def test_verify_finds_a_missing_source_and_a_document_kept_twice(finished, crawl
     second.unlink()
     second.write_bytes(first.read_bytes())
     assert any("holds documents of" in finding.problem for finding in verify(str(copy))[0])
+
+
+def test_filters_that_others_publish_meanwhile_do_not_change_a_run_that_was_stopped(crawl, tmp_path):
+    """Stopped, then a run over another crawl with some of the same pages publishes, then the same command again."""
+    other = make_crawl(tmp_path / "other", files=1)
+    mine = load_recipe(write_recipe(tmp_path, crawl))
+    theirs = load_recipe(write_recipe(tmp_path, other, name="other.yaml"))
+    # A blank at the end of one file makes it another dump with the same pages.
+    warc = tmp_path / "other" / "crawl-00000.warc.gz"
+    warc.write_bytes(warc.read_bytes() + bytes(64))
+    undisturbed = run(mine, Options(out=str(tmp_path / "o1"), work=str(tmp_path / "w1"), runner="inline"))
+    for path in (tmp_path / "seen").iterdir():
+        path.unlink()
+    options = Options(out=str(tmp_path / "o2"), work=str(tmp_path / "w2"), runner="inline")
+    stopped = load_recipe(write_recipe(tmp_path, crawl), overrides=[])
+    splits = plan_splits(stopped, options.work)
+    assert pin_slices(stopped, splits, options.work, keep=True) == {"bloom": []}
+    run(theirs, Options(out=str(tmp_path / "o3"), work=str(tmp_path / "w3"), runner="inline"))
+    assert list((tmp_path / "seen").iterdir())
+    assert run(mine, options)["root"] == undisturbed["root"]
