@@ -1,4 +1,4 @@
-"""datatrove's MinHash, to be run by a Python that has datatrove[processing] and spacy (and nothing of ours).
+"""datatrove's MinHash, to be run by a Python that has datatrove[processing], spacy and orjson.
 
     python benchmarks/datatrove_minhash.py signatures TEXTS.jsonl      seconds of its signature step's own functions
     python benchmarks/datatrove_minhash.py steps FOLDER_OF_JSONL WORK  seconds of each of its four steps, one worker

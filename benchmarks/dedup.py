@@ -9,7 +9,7 @@
     python -m benchmarks.dedup bloom N [N…]                             a full slice's false positive rate
 
 FOLDER holds *.jsonl.gz with a `text` column; other documents are generated (benchmarks/planted.py). --datatrove names
-the Python of an environment that has datatrove[processing] and spacy. --work DIR says where files go.
+the Python of an environment that has datatrove[processing], spacy and orjson. --work DIR says where files go.
 """
 
 import argparse
