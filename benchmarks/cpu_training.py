@@ -11,7 +11,6 @@ import argparse
 import statistics
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,6 +26,8 @@ from train.settings import TrainSettings
 VOCABULARY = 4096
 #: Sequences of 256 tokens at once: the working set of more of them leaves the cache.
 MICRO_BATCH = 16
+#: Two micro-batches a step, so that accumulation counts; three timed steps behind one that warms up.
+BATCH_SEQUENCES = 32
 STEPS = 3
 
 
@@ -73,8 +74,14 @@ def main() -> None:
     arguments = parser.parse_args()
     nano = preset("nano")
     model = nano.model(VOCABULARY)
-    settings = TrainSettings.from_preset(nano, tokens=(STEPS + 1) * nano.batch_tokens, threads=arguments.threads)
-    settings = replace(settings, micro_batch_sequences=MICRO_BATCH, compile=arguments.compile)
+    settings = TrainSettings.from_preset(
+        nano,
+        tokens=(STEPS + 1) * BATCH_SEQUENCES * nano.sequence_length,
+        batch_sequences=BATCH_SEQUENCES,
+        micro_batch_sequences=MICRO_BATCH,
+        threads=arguments.threads,
+        compile=arguments.compile,
+    )
     rates: dict[str, list[float]] = {"train": [], "plain": []}
     with tempfile.TemporaryDirectory() as folder:
         shards = random_shards(Path(folder), vocab=VOCABULARY, tokens=200_000)

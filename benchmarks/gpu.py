@@ -74,7 +74,7 @@ class Case:
         return ModelSettings(
             vocab_size=512 if tiny else self.vocab,
             hidden_size=64 if tiny else self.hidden,
-            num_hidden_layers=2 if tiny else self.layers,
+            num_hidden_layers=1 if tiny else self.layers,
             num_attention_heads=2 if tiny else self.heads,
             num_key_value_heads=2 if tiny else self.heads,
             head_dim=32 if tiny else self.hidden // self.heads,
