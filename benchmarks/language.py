@@ -124,9 +124,7 @@ def main(path: Path) -> None:
     )
     unknown = [index for index, language in enumerate(truth) if language not in LID_176]
     names = ", ".join(sorted({truth[index] for index in unknown}))
-    print(
-        f"\n{len(unknown)} sentences in languages that lid.176 does not know ({names}): answers that pass a least score\n"
-    )
+    print(f"\n{len(unknown)} sentences in languages unknown to lid.176 ({names}): answers that pass a least score\n")
     print("| least score | lid.176 | py3langid | both, agreeing |\n|---|---|---|---|")
     for least in (0.3, 0.5, 0.65, 0.8, 0.9):
         passed = [[one.scores[index] >= least for index in unknown] for one in both]

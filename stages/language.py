@@ -1,7 +1,7 @@
 """Language identification of a document by a fastText model, by default lid.176; on request a second opinion.
 
 The second opinion is py3langid (Lui and Baldwin 2012, "langid.py", trained anew by Adrien Barbaresi): naive Bayes over
-byte n-grams, so that its mistakes are others than those of a model of words. It reads 2 MB a second, lid.176 tens.
+byte n-grams, so that its mistakes are others than those of a model of words. It reads 2 MB a second, lid.176 some 12 of pages.
 
 Sources: Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification"; the 0.65 of RefinedWeb (Penedo et al.
 2023, section 3.1), which FineWeb and DCLM use as well.
