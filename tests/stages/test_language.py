@@ -115,7 +115,7 @@ def test_thresholds_do_not_reach_measure():
         "keep",
         "min_score",
         "max_other_script_fraction",
-        "min_agreeing",
+        "must_agree",
     }
 
 
@@ -161,7 +161,7 @@ class Second:
 def test_a_second_identifier_can_disagree(model):
     text = "Komiteen skal møtes igjen neste uke for å diskutere den nye timeplanen for skolene i byen."
     docs = pa.table({"text": [text, TEXTS["en"], "OK"]})
-    settings = LanguageSettings(second="py3langid", min_agreeing=2, keep=["no", "en", "unknown"])
+    settings = LanguageSettings(second="py3langid", must_agree=True, keep=["no", "en", "unknown"])
     table = STAGE.measure(docs, settings, {"model": model, "second": Second()})
     assert table["second_language"].to_pylist() == ["no", "no", None]
     assert table["second_language_score"].to_pylist() == [0.8765, 0.8765, 0.0]
@@ -169,7 +169,7 @@ def test_a_second_identifier_can_disagree(model):
     assert [verdict["reason"] for verdict in verdicts] == [None, "language", None]
     assert verdicts[1]["detail"] == "found en, the second identifier no"
     with pytest.raises(ValidationError, match="needs `second: py3langid`"):
-        LanguageSettings(min_agreeing=2)
+        LanguageSettings(must_agree=True)
 
 
 def test_another_script_is_measured_and_judged_on_request(model):
