@@ -8,6 +8,9 @@ therefore one number, and no worker, thread or rank count changes what is traine
 """
 
 import hashlib
+import queue
+import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -27,6 +30,12 @@ def keyed_permutation(size: int, *key: int | str) -> np.ndarray:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.argsort(x ^ (x >> np.uint64(31)), kind="stable")
+
+
+#: Batches that `Prefetched` holds ready: one on its way to the device, one behind it.
+PREFETCH_BATCHES = 2
+#: How often a thread that waits with a finished batch looks whether it should end, in seconds.
+_LOOK_SECONDS = 0.1
 
 
 class Loader:
@@ -147,3 +156,76 @@ class Loader:
             self._epoch = epoch
             self._order = keyed_permutation(len(self._sizes), "row groups", self.seed, epoch)
             self._ends = np.cumsum(self._sizes[self._order])
+
+
+class Prefetched:
+    """A loader whose next batches are made by a thread while the last one is trained on. Same batches, same states.
+
+    `state` and `tokens_consumed` speak of the batches that were handed out, not of those that wait.
+    """
+
+    def __init__(self, loader: Loader, *, batches: int = PREFETCH_BATCHES) -> None:
+        self.epoch_tokens = loader.epoch_tokens
+        self._loader = loader
+        self._batches = batches
+        self._state = loader.state()
+        self._ready: queue.Queue[Any] = queue.Queue(batches)
+        self._stop: threading.Event | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def tokens_consumed(self) -> int:
+        return int(self._state["tokens_consumed"])
+
+    def next_batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `Loader.next_batch`; what that raises is raised here, at the batch that it belongs to."""
+        if self._thread is None:
+            self._start()
+        made, state = self._ready.get()
+        if isinstance(made, BaseException):
+            self.close()
+            raise made
+        self._state = state
+        inputs, targets = made
+        return inputs, targets
+
+    def state(self) -> dict[str, Any]:
+        return dict(self._state)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """As `Loader.restore`; batches that wait are thrown away."""
+        self.close()
+        self._loader.restore(state)
+        self._state = self._loader.state()
+
+    def close(self) -> None:
+        """End the thread. The next batch starts it again, behind the last one that was handed out."""
+        if self._stop is not None and self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+        self._thread = self._stop = None
+        self._ready = queue.Queue(self._batches)
+        self._loader.restore(self._state)
+
+    def _start(self) -> None:
+        self._stop = threading.Event()
+        # The thread holds no reference to this object, so an abandoned one ends its thread.
+        weakref.finalize(self, self._stop.set)
+        self._thread = threading.Thread(target=_fill, args=(self._loader, self._ready, self._stop), daemon=True)
+        self._thread.start()
+
+
+def _fill(loader: Loader, ready: "queue.Queue[Any]", stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            item: Any = (loader.next_batch(), loader.state())
+        except Exception as error:  # noqa: BLE001 - it is raised again where the batch is asked for
+            item = (error, None)
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=_LOOK_SECONDS)
+                break
+            except queue.Full:
+                continue
+        if item[1] is None:
+            return

@@ -8,6 +8,7 @@
 On a CPU the result is a function of shards, settings and thread count, to the bit, however often it was interrupted.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -25,7 +26,7 @@ from tokenizer.bpe import Tokenizer
 from tokenizer.shards import ShardSet
 from train import checkpoint
 from train.export import export
-from train.loader import Loader
+from train.loader import Loader, Prefetched
 from train.model import ModelSettings, Transformer, count_parameters, new_model
 from train.schedule import learning_rate_factor
 from train.settings import TrainSettings
@@ -72,7 +73,9 @@ def train(
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
-        return _Run(shards, settings, model, out, tokenizer).run(max_steps, progress)
+        whole = _Run(shards, settings, model, out, tokenizer)
+        with contextlib.closing(whole.loader):
+            return whole.run(max_steps, progress)
     finally:
         torch.set_num_threads(threads)
 
@@ -87,11 +90,13 @@ class _Run:
         self.model = new_model(model, seed=settings.seed, dtype=activation_dtype(settings)).to(self.device)
         self.forward: Any = torch.compile(self.model, dynamic=False) if settings.compile else self.model
         self.optimizer = _optimizer(self.model, settings)
-        self.loader = Loader(
-            shards,
-            sequence_length=settings.sequence_length,
-            batch_sequences=settings.batch_sequences,
-            seed=settings.seed,
+        self.loader = Prefetched(
+            Loader(
+                shards,
+                sequence_length=settings.sequence_length,
+                batch_sequences=settings.batch_sequences,
+                seed=settings.seed,
+            )
         )
         self.step = self.skipped = self.metrics_bytes = 0
         self.last_loss = math.nan

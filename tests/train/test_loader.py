@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from token_corpus import counting_shards
 
-from tokenizer.shards import ShardSet
-from train.loader import Loader, keyed_permutation
+from tokenizer.shards import ShardError, ShardSet
+from train.loader import Loader, Prefetched, keyed_permutation
 
 LENGTHS = [5, 30, 0, 1, 17, 44, 9, 2, 60, 13, 25, 8]
 
@@ -109,3 +109,52 @@ def test_permutations_are_fixed_for_good() -> None:
 
 #: As first computed: a change here would silently change the data order of every run.
 PINNED = [4, 7, 5, 0, 2, 1, 6, 3]
+
+
+def test_a_prefetching_loader_gives_the_same_batches_and_states(numbers: ShardSet) -> None:
+    plain, ahead = loader(numbers), Prefetched(loader(numbers), batches=3)
+    for _ in range(30):
+        expected, found = plain.next_batch(), ahead.next_batch()
+        assert all(np.array_equal(one, other) for one, other in zip(expected, found, strict=True))
+        assert ahead.state() == plain.state()
+        assert ahead.tokens_consumed == plain.tokens_consumed
+    ahead.close()
+    assert np.array_equal(ahead.next_batch()[0], plain.next_batch()[0])
+    ahead.close()
+
+
+def test_a_prefetching_loader_resumes_behind_the_batch_that_was_trained_on(numbers: ShardSet) -> None:
+    first = Prefetched(loader(numbers))
+    for _ in range(5):
+        first.next_batch()
+    state = first.state()
+    expected = [first.next_batch()[1] for _ in range(4)]
+    other = Prefetched(loader(numbers))
+    other.next_batch()
+    other.restore(state)
+    assert all(np.array_equal(other.next_batch()[1], batch) for batch in expected)
+    first.close()
+    other.close()
+
+
+def test_a_damaged_shard_stops_a_prefetching_loader_at_its_batch(tmp_path: Path) -> None:
+    ahead = Prefetched(loader(counting_shards(tmp_path, LENGTHS)))
+    ahead.next_batch()
+    ahead.close()
+    (tmp_path / "1.parquet").unlink()
+    with pytest.raises(ShardError, match="no such shard"):
+        [ahead.next_batch() for _ in range(20)]
+    ahead.close()
+
+
+def test_shards_at_an_address_are_those_of_the_folder(tmp_path: Path) -> None:
+    local = counting_shards(tmp_path, LENGTHS)
+    remote = ShardSet.from_folder(f"file://{tmp_path}")
+    assert remote.filesystem is not None
+    assert remote.fingerprint == local.fingerprint
+    assert np.array_equal(loader(remote).next_batch()[0], loader(local).next_batch()[0])
+    remote.verify()
+    with pytest.raises(ShardError, match="no token shards"):
+        ShardSet.from_folder(f"file://{tmp_path}/nowhere")
+    with pytest.raises(ShardError, match="cannot be listed"):
+        ShardSet.from_folder("nonsense://bucket/shards")
