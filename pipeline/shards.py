@@ -31,17 +31,22 @@ class Inspected:
     pieces: tuple[str, ...] | None
 
 
-def open_shards(path: Path, *, split: str = "train") -> ShardSet:
-    """One shard file, a folder of shards, or a run's folder. ShardError (a ValueError) says what is wrong."""
+def open_shards(place: str | Path, *, split: str = "train") -> ShardSet:
+    """One shard file, a folder of shards (local or s3://), or a run's folder. ShardError (a ValueError) says what is
+    wrong."""
+    if "://" in str(place):
+        return ShardSet.from_folder(str(place), split=split)
+    path = Path(place)
     if path.is_file():
         return ShardSet([path], complete=False)
     inside = path / "shards"
     return ShardSet.from_folder(inside if inside.is_dir() else path, split=split)
 
 
-def find_tokenizer(path: Path, shards: ShardSet, *, given: Path | None = None) -> Tokenizer | None:
+def find_tokenizer(place: str | Path, shards: ShardSet, *, given: Path | None = None) -> Tokenizer | None:
     """The tokenizer that made the shards: the one given, or the one that a run's folder keeps beside them; None where
     there is none. ValueError where the one given is another than the footers name."""
+    path = Path(place)
     near = path if path.is_dir() else path.parent
     places = [given] if given else [near / "tokenizer" / _NAME, near.parent / "tokenizer" / _NAME]
     for place in places:
@@ -97,7 +102,7 @@ def pieces(ids: tuple[int, ...], tokenizer: Tokenizer) -> tuple[str, ...]:
 
 app = typer.Typer(help="Look at token shards, or export them.", no_args_is_help=True, add_completion=False)
 
-Shards = Annotated[Path, typer.Argument(help="a shard, a folder of shards, or a run's folder")]
+Shards = Annotated[str, typer.Argument(help="a shard, a folder of shards (local or s3://), or a run's folder")]
 Split = Annotated[str, typer.Option(help="train or validation")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from tokenizer.bpe import token_dtype
@@ -283,12 +284,13 @@ class ShardSet:
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str], *, split: str = "train") -> "ShardSet":
-        """All shards of `split` among the `*.parquet` files directly in a folder."""
-        paths = sorted(Path(folder).glob("*.parquet"))
-        chosen = [path for path in paths if _open(str(path), None)[1].metadata.split == split]
+        """All shards of `split` among the `*.parquet` files directly in a folder, local or s3://BUCKET/PREFIX or any
+        other address that pyarrow.fs knows. ShardError where there are none."""
+        filesystem, paths = _listed(os.fspath(folder))
+        chosen = [path for path in paths if _open(path, filesystem)[1].metadata.split == split]
         if not chosen:
             raise ShardError(f"{folder}: no token shards of the split {split!r} among {len(paths)} Parquet files")
-        return cls(chosen)
+        return cls(chosen, filesystem=filesystem)
 
     @property
     def fingerprint(self) -> str:
@@ -372,6 +374,18 @@ class ShardSet:
                 f"{len(missing)} of {first.metadata.shards} shards are missing, the first is number {missing[0]}: "
                 "give all shards of the set"
             )
+
+
+def _listed(folder: str) -> tuple[Any, list[str]]:
+    """The file system (None: local) and the Parquet files directly in the folder, sorted."""
+    if "://" not in folder:
+        return None, sorted(str(path) for path in Path(folder).glob("*.parquet"))
+    try:
+        filesystem, base = pafs.FileSystem.from_uri(folder)
+        inside = filesystem.get_file_info(pafs.FileSelector(base, allow_not_found=True))
+    except (OSError, pa.ArrowException) as error:
+        raise ShardError(f"{folder}: cannot be listed: {error}") from error
+    return filesystem, sorted(info.path for info in inside if info.is_file and info.path.endswith(".parquet"))
 
 
 def _open(path: str, filesystem: Any) -> tuple[pq.ParquetFile, Shard]:

@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("train", help="one model on one set of shards; continues a run that was interrupted")
-    command.add_argument("--shards", type=Path, required=True, help="folder of token shards")
+    command.add_argument("--shards", required=True, help="folder of token shards, local or s3://")
     command.add_argument("--out", type=Path, required=True, help="folder for the curve, checkpoints and the model")
     command.add_argument("--preset", default="nano", choices=list(PRESETS), help="size of the model (default: nano)")
     command.add_argument("--tokens", type=float, required=True, help="tokens to train on, such as 1e6")

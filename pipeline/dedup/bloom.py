@@ -298,10 +298,11 @@ def publish_slice(
         )
     given = settings.model_dump(mode="json")
     read = [dict(entry) for entry in pinned]
+    key = key_of(key, content_key(commits), settings.lasting(), run.key, run.sources, read)
     (built,) = engine.run(
         [
             Task(
-                phase=f"bloom.slice-{key_of(key, content_key(commits), settings.lasting(), run.key, run.sources, read)}",
+                phase=f"bloom.slice-{key}",
                 unit="slice",
                 function="pipeline.dedup.bloom:build_slice",
                 arguments={

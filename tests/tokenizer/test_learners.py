@@ -32,9 +32,18 @@ LOADED = {kind: load(learn(CORPUS, asked(kind))) for kind in LOSSLESS}
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=340, deadline=None)
 @given(text=st.lists(st.one_of(st.text(max_size=20), st.sampled_from(["##", "▁", "<|endoftext|>", "\0"]))).map("".join))
 def test_every_text_comes_back(kind: str, text: str) -> None:
+    tokens, _ = encode(texts(text), LOADED[kind])
+    assert decode(tokens, LOADED[kind]).to_pylist() == [text]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", LOSSLESS)
+@settings(max_examples=10_000, deadline=None)
+@given(text=st.text(max_size=200))
+def test_ten_thousand_texts_come_back(kind: str, text: str) -> None:
     tokens, _ = encode(texts(text), LOADED[kind])
     assert decode(tokens, LOADED[kind]).to_pylist() == [text]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from token_corpus import counting_shards
 
-from tokenizer.shards import ShardSet
+from tokenizer.shards import ShardError, ShardSet
 from train.loader import Loader, keyed_permutation
 
 LENGTHS = [5, 30, 0, 1, 17, 44, 9, 2, 60, 13, 25, 8]
@@ -109,3 +109,16 @@ def test_permutations_are_fixed_for_good() -> None:
 
 #: As first computed: a change here would silently change the data order of every run.
 PINNED = [4, 7, 5, 0, 2, 1, 6, 3]
+
+
+def test_shards_at_an_address_are_those_of_the_folder(tmp_path: Path) -> None:
+    local = counting_shards(tmp_path, LENGTHS)
+    remote = ShardSet.from_folder(f"file://{tmp_path}")
+    assert remote.filesystem is not None
+    assert remote.fingerprint == local.fingerprint
+    assert np.array_equal(loader(remote).next_batch()[0], loader(local).next_batch()[0])
+    remote.verify()
+    with pytest.raises(ShardError, match="no token shards"):
+        ShardSet.from_folder(f"file://{tmp_path}/nowhere")
+    with pytest.raises(ShardError, match="cannot be listed"):
+        ShardSet.from_folder("nonsense://bucket/shards")
