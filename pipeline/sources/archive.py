@@ -108,7 +108,11 @@ def _member(
                 count += 1
             held = frame
         pull.skip(limits.max_member_bytes)
-    except MemberError as error:
+    except MemberError as caught:
+        error = caught
+        if error.reason == "ratio_bomb" and held is not None and held.reason not in (None, "too_large"):
+            # The record was refused before what stands behind it turned out to inflate without end.
+            error = MemberError(held.reason or "", f"{held.detail}; behind it {caught}")
         yield _damage(source, dialect, chain, start=start, size=size, record=count, error=error)
         return
     assert member.end is not None

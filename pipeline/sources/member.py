@@ -62,7 +62,7 @@ def inflate(
     `size` is the file's; `max_bytes` bounds what a member may inflate to, `max_ratio` how much of it for each
     compressed byte, once `ratio_floor_bytes` have come out. Raises MemberError: `truncated` when the
     file ends inside the member, `ratio_bomb` over the bounds, `bad_compression` for everything else; a member of
-    which only the checksum is wrong is told by an error that carries its true end.
+    which only the checksum or only the length is wrong is told by an error that carries its true end.
     """
     head = source.read_at(CHUNK_BYTES, member.start)
     skip = _header_length(head)
@@ -105,7 +105,9 @@ def inflate(
         raise MemberError(
             "bad_compression",
             f"checksum {checksum:08x} over {produced} bytes, the trailer says {wanted:08x} over {length}",
-            end=member.end,
+            # A member that was cut runs on into the next one and can end exactly where that ends. If neither half of
+            # the trailer fits, the end is not believed.
+            end=member.end if wanted == checksum or length == produced & 0xFFFFFFFF else None,
         )
 
 

@@ -320,3 +320,20 @@ def test_as_many_documents_as_another_library_finds(name):
     skipped = Counter(item.record_type for item in found if isinstance(item, Skip))
     assert skipped == {kind: n for kind, n in expected.items() if kind not in ("response", "resource", "conversion")}
     assert_tiled(chain, source.size_bytes)
+
+
+def test_a_cut_member_that_ends_where_its_successor_ends_does_not_swallow_it(tmp_path):
+    """A stored block whose length covers the next member up to that member's own last block is such a cut member."""
+    successor = member(pages(2)[1])
+    block = pages(1)[0]
+    # The deflate stream of the first member: a stored block that runs over the successor's gzip header, and from there
+    # on the successor's own deflate data, so that both end at the same byte.
+    covered = block + successor[:10]
+    lengths = struct.pack("<HH", len(covered), len(covered) ^ 0xFFFF)
+    cut = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + b"\0" + lengths + block
+    for rest in (b"", member(pages(3)[2])):
+        data = cut + successor + rest
+        found, chain = read(source_of(data, tmp_path, "warc.gz"))
+        assert bad(found) == [("bad_compression", 0)]
+        assert urls(found) == all_urls(3 if rest else 2, 0)
+        assert_tiled(chain, len(data))
