@@ -30,6 +30,9 @@ class Source:
     fingerprint: str
     #: As `kind_of` says it: warc.gz, jsonl, parquet, zip, file…
     kind: str
+    #: When a local file was last changed, as the plan saw it: tells a reader that the file is still that one. In no
+    #: key and no name. None for what lies elsewhere.
+    modified_ns: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +181,8 @@ def _describe(name: str, path: str, cache: dict[str, Any]) -> Source:
             raise InputError(f"input.paths: {without_secrets(path)} cannot be read: {error}") from error
         if mark is not None:
             cache[mark] = [size, fingerprint, kind]
-    return Source(name=name, path=path, size_bytes=size, fingerprint=fingerprint, kind=kind)
+    modified_ns = stat.st_mtime_ns if stat else None
+    return Source(name=name, path=path, size_bytes=size, fingerprint=fingerprint, kind=kind, modified_ns=modified_ns)
 
 
 def _content_hash(source: pa.NativeFile) -> str:

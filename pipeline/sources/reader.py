@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pipeline.sources.archive import Chain, Extent, Limits, read_gzip, read_plain
@@ -41,6 +42,8 @@ def read_split(split: Split, chain: Chain, limits: Limits, fields: Fields = _DEF
             yield item
         if not items and split.start == 0 and split.end == size:
             yield Bad(offset=0, record=0, end=size, reason="empty", detail=f"no {kind} record in the file")
+    if split.source.modified_ns is not None and Path(split.source.path).stat().st_mtime_ns != split.source.modified_ns:
+        raise OSError(f"{split.source.name} was changed since the run was planned. Run again, and leave it as it is.")
 
 
 def _read(

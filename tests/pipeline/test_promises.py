@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from corpus import make_crawl, prose, write_recipe
 
+from pipeline.engine import Silent
 from pipeline.explain import explain
 from pipeline.outputs import read_manifest
 from pipeline.plan import plan
@@ -204,6 +205,39 @@ def test_a_killed_ray_worker_changes_nothing(finished, crawl, tmp_path):
     assert driver.wait(timeout=10) == 0
     assert killed >= 1
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["root"] == manifest["root"]
+
+
+def test_a_killed_ray_driver_goes_on_by_the_same_command(finished, crawl, tmp_path):
+    """At once, while workers of the killed driver may still live."""
+    _, _, manifest = finished
+    recipe = write_recipe(tmp_path, crawl)
+    driver = _start(recipe, tmp_path, "--runner", "ray", "--workers", "2")
+    deadline = time.monotonic() + 200
+    while _commits(tmp_path / "work") < 12:
+        assert driver.poll() is None, "the driver ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    again = _start(recipe, tmp_path, "--runner", "ray", "--workers", "2")
+    assert again.wait(timeout=250) == 0
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["root"] == manifest["root"]
+
+
+def test_input_that_changes_under_the_run_stops_it(crawl, tmp_path):
+    copy = tmp_path / "crawl"
+    subprocess.run(["cp", "-r", str(crawl), str(copy)], check=True)
+    recipe = load_recipe(write_recipe(tmp_path, copy))
+    options = Options(out=str(tmp_path / "out"), work=str(tmp_path / "work"), runner="inline")
+    page = copy / "page.html"
+
+    class Meddler(Silent):
+        def begin(self, phase: str, *, total: int, done: int) -> None:
+            if phase.startswith("extract-"):
+                page.write_bytes(page.read_bytes().replace(b"the", b"thy"))
+
+    with pytest.raises(TaskFailedError, match=r"page\.html was changed since the run was planned"):
+        run(recipe, options, progress=Meddler())
 
 
 def _ray_workers_of(driver: int) -> list[int]:
