@@ -134,7 +134,16 @@ def peak_memory_bytes() -> int:
     those that live and those that have ended took most. Linux counts what they share twice, so it is an upper bound."""
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    return int(own + max(ended, sum(_peak_of(child.pid) for child in psutil.Process().children(recursive=True))))
+    living = sum(_peak_of(child.pid) for child in psutil.Process().children() if _is_parser(child))
+    return int(own + max(ended, living))
+
+
+def _is_parser(child: psutil.Process) -> bool:
+    """Whether a child process is a parser child, and not something else that this process has started."""
+    try:
+        return "pipeline.parser_child" in child.cmdline()
+    except psutil.Error:  # gone, or not ours to look at
+        return False
 
 
 def _peak_of(pid: int) -> int:

@@ -49,7 +49,7 @@ def test_lists_items_and_documents(folder: Path) -> None:
     ]
     assert found[0].shared == found[0].of == 6
     assert found[1].shared == 1
-    assert list(manifest["resources"]) == [str(folder / "benchmarks" / "exam.jsonl")]
+    assert list(manifest["resources"]) == ["exam.jsonl"]
     text = CliRunner().invoke(app, ["contamination", out]).output
     assert "exam" in text.splitlines()[1]
     assert "6 of 6 n-grams  dropped" in text
