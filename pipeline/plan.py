@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from pipeline import shard_flow
 from pipeline.engine import Engine
 from pipeline.flow import Flow, labels
 from pipeline.parts import Commit, Task, committed_units, read_commit
-from pipeline.phases import tokens
 from pipeline.recipe import Recipe
 from pipeline.run import pin_slices, plan_splits
 from pipeline.runners.inline import InlineRunner
@@ -88,4 +88,4 @@ def plan(recipe: Recipe, work: str) -> dict[str, Any]:
 
 def _tokens(flow: Flow) -> None:
     if flow.recipe.shards or flow.recipe.tokenizer:
-        tokens.make_shards(flow)
+        shard_flow.make_shards(flow)

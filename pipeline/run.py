@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline import shard_flow
+from pipeline.books import ConservationError
 from pipeline.dedup.bloom import RunIdentity, check_pins, publish_slice, resolve_slices
 from pipeline.engine import Engine, Progress, key_of, merged_counts
 from pipeline.expectations import unexpected
@@ -17,8 +19,6 @@ from pipeline.flow import Flow, labels
 from pipeline.lock import run_lock
 from pipeline.outputs import collect, write_manifest
 from pipeline.parts import Commit
-from pipeline.phases import tokens
-from pipeline.phases.books import ConservationError
 from pipeline.recipe import Recipe, absolute
 from pipeline.resources import ResourceError, identify_all, load_resources
 from pipeline.root import root_hash
@@ -140,7 +140,7 @@ def run(
             flow.documents()
             published, commits = flow.publish()
 
-            def finish(learned: tokens.Learned | None, unfinished: str | None = None) -> dict[str, Any]:
+            def finish(learned: shard_flow.Learned | None, unfinished: str | None = None) -> dict[str, Any]:
                 out = Files(options.out)
                 wanted = _document_files(commits) | (learned.files if learned else {})
                 manifest = _manifest(flow, published, commits, collect(engine.files, out, wanted), learned)
@@ -150,7 +150,7 @@ def run(
                 return manifest
 
             try:
-                learned = tokens.make_shards(flow) if recipe.tokenizer else None
+                learned = shard_flow.make_shards(flow) if recipe.tokenizer else None
             except TaskFailedError as error:
                 # The curation is done, and what it kept and dropped must be there to look at.
                 finish(None, str(error))
@@ -179,7 +179,7 @@ def _document_files(commits: Sequence[Commit]) -> dict[str, Written]:
 
 
 def _manifest(
-    flow: Flow, published: str, commits: Sequence[Commit], outputs: dict[str, str], learned: tokens.Learned | None
+    flow: Flow, published: str, commits: Sequence[Commit], outputs: dict[str, str], learned: shard_flow.Learned | None
 ) -> dict[str, Any]:
     resolved = flow.recipe.resolved()
     counts = merged_counts(commits)

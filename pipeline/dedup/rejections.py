@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.books import StageCount, excerpt
 from pipeline.parts import Output
-from pipeline.phases.books import StageCount, excerpt
 from pipeline.view import LEDGER_PART, View, alive_key, read_documents
 from stages.reasons import outcome_of
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.books import StageCount, excerpt
 from pipeline.engine import Engine
 from pipeline.parser_child import RETRY_FACTOR, STOPPED, ParserChild
 from pipeline.parts import Commit, Output, Task
-from pipeline.phases.books import StageCount, excerpt
 from pipeline.sources.archive import Chain, Limits
 from pipeline.sources.listing import Split
 from pipeline.sources.reader import read_split

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import stages
+from pipeline.books import StageCount, excerpt
 from pipeline.files import Files
 from pipeline.parts import Output
-from pipeline.phases.books import StageCount, excerpt
 from pipeline.view import LEDGER_PART, View, alive_key, alive_rows, read_documents
 from stages.reasons import outcome_of
 from stages.stage import Stage

@@ -18,11 +18,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from pipeline.engine import content_key, key_of, merged_counts
-from pipeline.flow import Flow
-from pipeline.keys import source_key
-from pipeline.parts import Commit, Output
-from pipeline.phases.books import ConservationError
+from pipeline.parts import Output
 from pipeline.recipe import Mix, MixSource
 from pipeline.view import View, read_documents
 
@@ -124,34 +120,6 @@ def _tally(found: np.ndarray, tokens: np.ndarray, count: int, times: np.ndarray 
         str(number): {"documents": int(often[mine].sum()), "tokens": int((often * tokens)[mine].sum())}
         for number, mine in rows
     }
-
-
-def make_mix(flow: Flow, mix: Mix, encoded: list[Commit]) -> tuple[list[Commit], list[dict[str, Any]]]:
-    """Driver: the copies of every split, in the order of `encoded`, and the mix's books: a line a source."""
-    sources = [source.model_dump(mode="json") for source in mix.sources]
-    named = {commit.unit: commit.files["tokens"].name for commit in encoded}
-    made_by = source_key(["pipeline.phases.mix"])
-    key = key_of(content_key(encoded), flow.contents(("url",)), [[s["source"], s["host"]] for s in sources], made_by)
-    grouped = flow.run(f"mix.groups-{key}", "pipeline.phases.mix:groups", {"view": flow.view, "sources": sources},
-                       each={unit: {"encoded": name} for unit, name in named.items()})  # fmt: skip
-    available = merged_counts(grouped)["available"]
-    epochs = resolve(mix, [available[str(number)][mix.by] for number in range(len(sources))])
-    parts = {commit.unit: {"encoded": named[commit.unit], "grouped": commit.files["groups"].name} for commit in grouped}
-    drawn = flow.run(f"mix.copies-{key_of(key, epochs)}", "pipeline.phases.mix:copies", {"epochs": epochs}, each=parts)
-    return drawn, _books(mix, epochs, available, merged_counts(drawn))
-
-
-def _books(mix: Mix, epochs: list[float], available: dict[str, Any], counts: dict[str, Any]) -> list[dict[str, Any]]:
-    lines = []
-    for number, (asked, times) in enumerate(zip(mix.sources, epochs, strict=True)):
-        there = available[str(number)]
-        done = {name: counts[name][str(number)] for name in ("written", "left_out", "repeated", "validation_left_out")}
-        for unit in ("documents", "tokens"):
-            if done["written"][unit] != there[unit] - done["left_out"][unit] + done["repeated"][unit]:
-                raise ConservationError(f"mix of {asked.label}: {unit} available {there}, but {done}")
-        lines.append({"source": asked.label, "epochs": times, "available": there, **done,
-                      "effective_tokens": effective_tokens(there["tokens"], times)})  # fmt: skip
-    return lines
 
 
 def mix_text(lines: Sequence[dict[str, Any]]) -> str:

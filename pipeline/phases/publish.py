@@ -4,9 +4,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.books import ConservationError, outcomes
 from pipeline.files import Files
 from pipeline.parts import Output
-from pipeline.phases.books import ConservationError, outcomes
 from pipeline.view import View, read_documents
 from stages.schema import LEDGER
 

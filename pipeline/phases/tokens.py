@@ -6,11 +6,11 @@
     shuffle-<key>      a part a split: the same rows as a run of the exchange, by a keyed hash of the id
     shards-<key>       a part a shard: a range of that hash, in its order
 
-The order of documents is a function of seed and ids, so it does not depend on how the input was cut.
+The order of documents is a function of seed and ids, so it does not depend on how the input was cut. The driver that
+strings these tasks together is pipeline/shard_flow.py.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,10 @@ import pyarrow.compute as pc
 import xxhash
 
 from pipeline import exchange
-from pipeline.engine import content_key, key_of, merged_counts
-from pipeline.files import Written
-from pipeline.flow import Flow
-from pipeline.keys import library_versions, source_key
-from pipeline.parts import Commit, Output, Task
-from pipeline.phases.mix import make_mix
-from pipeline.recipe import Recipe
-from pipeline.recipe import Tokenizer as TokenizerSettings
+from pipeline.parts import Output
 from pipeline.view import View, read_documents
-from tokenizer.bpe import Tokenizer, load
 from tokenizer.bpe import encode as encode_texts
-from tokenizer.folder import NAMES as FOLDER
+from tokenizer.bpe import load
 from tokenizer.folder import folder_files
 from tokenizer.learners import VocabularySettings, learn
 from tokenizer.shards import SCHEMA, ShardMetadata, write_shard
@@ -41,20 +33,9 @@ _SAMPLE_SEED, _VALIDATION_SEED, _TIE_SEED = 0x5A3D, 0x7A11, 0x71E5
 _HASH_RANGE = 2.0**64
 #: Between the keys of a document's copies: 2**64 over the golden ratio, so that no key meets a neighbouring seed's.
 _COPY_STEP = 0x9E3779B97F4A7C15
-_VOCABULARY = "tokenizer.json"
+VOCABULARY = "tokenizer.json"
 #: What orders documents in shards: the shuffle's hash, and a second one for the documents that agree in it.
-_ORDER = ("shuffle", "tie")
-_SPLITS = ("train", "validation")
-_VOCABULARY_MODULES = ("pipeline.phases.tokens", "tokenizer.bpe", "tokenizer.folder", "tokenizer.learners")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Learned:
-    """What the token phases leave: files by public name, and what they hold."""
-
-    files: dict[str, Written]
-    tokens: int | None
-    summary: dict[str, Any] | None
+ORDER = ("shuffle", "tie")
 
 
 def keyed_hashes(values: pa.ChunkedArray, seed: int) -> np.ndarray:
@@ -146,7 +127,7 @@ def shuffle(output: Output, *, encoded: str, copies: str | None, seed: int, shar
     rows = rows.append_column("shuffle", pa.array(order)).append_column(
         "tie", pa.array(_places(table["doc_id"], copy, seed ^ _TIE_SEED))
     )
-    exchange.write_run(output, "run", rows, partition=partition, keys=_ORDER, compression="zstd")
+    exchange.write_run(output, "run", rows, partition=partition, keys=ORDER, compression="zstd")
     return {"documents": rows.num_rows}
 
 
@@ -164,7 +145,7 @@ def assemble(output: Output, *, runs: list[str], partition: int, metadata: dict[
     totals = None
 
     def pieces() -> Iterator[pa.Table]:
-        for piece in exchange.merge_partition(output.files, runs, partition, keys=_ORDER):
+        for piece in exchange.merge_partition(output.files, runs, partition, keys=ORDER):
             yield piece.select(SCHEMA.names)
 
     def fill(sink: Any) -> None:
@@ -174,100 +155,3 @@ def assemble(output: Output, *, runs: list[str], partition: int, metadata: dict[
     output.adopt("shard", fill, extension="parquet")
     assert totals is not None
     return {"documents": totals.documents, "tokens": totals.tokens, "bytes": totals.bytes}
-
-
-def make_shards(flow: Flow) -> Learned:
-    """Driver: vocabulary, encoding and, if the recipe asks for them, shards."""
-    recipe = flow.recipe
-    settings = recipe.tokenizer or TokenizerSettings()
-    if not flow.stage_counts()[-1]["kept"]:
-        return Learned(files={}, tokens=0, summary=None)
-    contents = flow.contents(("id", "text"))
-    learned = _vocabulary(flow, settings, contents)
-    vocabulary = learned.files[_VOCABULARY]
-    files = {f"tokenizer/{name}": learned.files[name] for name in FOLDER}
-    if recipe.shards is None:
-        return Learned(files=files, tokens=None, summary=None)
-    fraction = recipe.shards.validation_fraction
-    end_of_text = settings.special_tokens[0] if settings.path is None else None
-    drawn_by = _validation_by(recipe)
-    made_by = [source_key(["pipeline.phases.tokens", "tokenizer.bpe"]), library_versions(["tokenizers", "pyarrow"])]
-    key = key_of(contents, vocabulary.sha256, fraction, end_of_text, drawn_by, made_by)
-    shared = {"view": flow.view, "tokenizer": vocabulary.name, "end_of_text": end_of_text,
-              "validation_fraction": fraction, "validation_by": drawn_by}  # fmt: skip
-    encoded = flow.run(f"encode-{key}", "pipeline.phases.tokens:encode", shared)
-    loaded = load(flow.engine.files.read(vocabulary.name), end_of_text=end_of_text)
-    return _shards(flow, encoded, loaded, files)
-
-
-def _validation_by(recipe: Recipe) -> str:
-    """The column whose hash draws validation documents. After near deduplication a document that is kept stands for its
-    cluster, and the ledger names its id as partner of the others: the hash of its id draws the cluster. Without it,
-    copies of a text may be left, and the hash of the text draws them together."""
-    return "id" if any(entry.type == "near_dedup" for entry in recipe.stages) else "text"
-
-
-def _vocabulary(flow: Flow, settings: TokenizerSettings, contents: str) -> Commit:
-    made_by = [source_key(list(_VOCABULARY_MODULES)), library_versions(["tokenizers"])]
-    if settings.path is not None:
-        data = Path(settings.path).read_bytes()
-        key = key_of(made_by, xxhash.xxh3_128_hexdigest(data))
-        task = Task(phase=f"vocabulary-{key}", unit="given", function="pipeline.phases.tokens:take_vocabulary",
-                    arguments={"path": settings.path})  # fmt: skip
-    else:
-        total = sum(stage["text_bytes_kept"] for stage in flow.stage_counts()[-1:])
-        fraction = min(1.0, settings.sample_bytes / max(1, total))
-        asked = asdict(settings.vocabulary())
-        key = key_of(made_by, contents, asked, fraction)
-        task = Task(phase=f"vocabulary-{key}", unit="learned", function="pipeline.phases.tokens:learn_vocabulary",
-                    arguments={"view": flow.view, "settings": asked, "fraction": fraction})  # fmt: skip
-    (commit,) = flow.engine.run([task])
-    return commit
-
-
-def _shards(flow: Flow, encoded: list[Commit], loaded: Tokenizer, files: dict[str, Written]) -> Learned:
-    recipe = flow.recipe.shards
-    assert recipe is not None
-    mix = flow.recipe.mix
-    drawn, books = make_mix(flow, mix, encoded) if mix is not None else (None, None)
-    tokens = {split: sum(commit.counts["tokens"][split] for commit in drawn or encoded) for split in _SPLITS}
-    shards = {split: -(-tokens[split] // recipe.tokens_per_shard) for split in _SPLITS}
-    made_by = source_key(["pipeline.phases.tokens", "tokenizer.shards", *exchange.MODULES])
-    key = key_of(content_key(encoded), content_key(drawn) if drawn else None, recipe.seed, shards, made_by)
-    copies = {commit.unit: commit.files["copies"].name for commit in drawn or []}
-    shuffled = flow.engine.run(
-        [
-            Task(phase=f"shuffle-{key}", unit=commit.unit, function="pipeline.phases.tokens:shuffle",
-                 arguments={"encoded": commit.files["tokens"].name, "copies": copies.get(commit.unit),
-                            "seed": recipe.seed, "shards": shards})
-            for commit in encoded
-        ]
-    )  # fmt: skip
-    runs = exchange.level(
-        flow.engine, exchange.run_names(shuffled, "run"), phase=f"shuffle-{key}", suffix="run", keys=_ORDER
-    )
-    tasks, names = [], []
-    for split in _SPLITS:
-        for number in range(shards[split]):
-            metadata = ShardMetadata(
-                tokenizer_sha256=loaded.sha256, vocab_size=loaded.vocab_size, end_of_text_id=loaded.end_of_text_id,
-                phase_key=key, split=split, shard=number, shards=shards[split],
-            )  # fmt: skip
-            partition = number + (shards["train"] if split == "validation" else 0)
-            tasks.append(
-                Task(phase=f"shards-{key}", unit=f"{split}-{number:05d}", function="pipeline.phases.tokens:assemble",
-                     arguments={"runs": runs, "partition": partition, "metadata": asdict(metadata)})
-            )  # fmt: skip
-            names.append(f"shards/{split}-{number:05d}.parquet")
-    commits = flow.engine.run(tasks)
-    made = {name: commit.files["shard"] for name, commit in zip(names, commits, strict=True)}
-    summary: dict[str, Any] = {
-        split: {
-            "shards": shards[split],
-            **merged_counts([commit for commit in commits if commit.unit.startswith(split)]),
-        }
-        for split in _SPLITS
-    }
-    if books is not None:
-        summary["mix"] = books
-    return Learned(files=files | made, tokens=sum(tokens.values()), summary=summary)

@@ -1,0 +1,159 @@
+"""The driver's part of tokens: vocabulary, encoding, mix and shards, strung together from the tasks in phases/."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from pipeline import exchange
+from pipeline.books import ConservationError
+from pipeline.engine import content_key, key_of, merged_counts
+from pipeline.files import Written
+from pipeline.flow import Flow
+from pipeline.keys import library_versions, source_key
+from pipeline.parts import Commit, Task
+from pipeline.phases.mix import effective_tokens, resolve
+from pipeline.phases.tokens import ORDER, VOCABULARY
+from pipeline.recipe import Mix, Recipe
+from pipeline.recipe import Tokenizer as TokenizerSettings
+from tokenizer.bpe import Tokenizer, load
+from tokenizer.folder import NAMES as FOLDER
+from tokenizer.shards import ShardMetadata
+
+_SPLITS = ("train", "validation")
+_VOCABULARY_MODULES = ("pipeline.phases.tokens", "tokenizer.bpe", "tokenizer.folder", "tokenizer.learners")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What the token phases leave: files by public name, and what they hold."""
+
+    files: dict[str, Written]
+    tokens: int | None
+    summary: dict[str, Any] | None
+
+
+def make_shards(flow: Flow) -> Learned:
+    """Driver: vocabulary, encoding and, if the recipe asks for them, shards."""
+    recipe = flow.recipe
+    settings = recipe.tokenizer or TokenizerSettings()
+    if not flow.stage_counts()[-1]["kept"]:
+        return Learned(files={}, tokens=0, summary=None)
+    contents = flow.contents(("id", "text"))
+    learned = _vocabulary(flow, settings, contents)
+    vocabulary = learned.files[VOCABULARY]
+    files = {f"tokenizer/{name}": learned.files[name] for name in FOLDER}
+    if recipe.shards is None:
+        return Learned(files=files, tokens=None, summary=None)
+    fraction = recipe.shards.validation_fraction
+    end_of_text = settings.special_tokens[0] if settings.path is None else None
+    drawn_by = _validation_by(recipe)
+    made_by = [source_key(["pipeline.phases.tokens", "tokenizer.bpe"]), library_versions(["tokenizers", "pyarrow"])]
+    key = key_of(contents, vocabulary.sha256, fraction, end_of_text, drawn_by, made_by)
+    shared = {"view": flow.view, "tokenizer": vocabulary.name, "end_of_text": end_of_text,
+              "validation_fraction": fraction, "validation_by": drawn_by}  # fmt: skip
+    encoded = flow.run(f"encode-{key}", "pipeline.phases.tokens:encode", shared)
+    loaded = load(flow.engine.files.read(vocabulary.name), end_of_text=end_of_text)
+    return _shards(flow, encoded, loaded, files)
+
+
+def _validation_by(recipe: Recipe) -> str:
+    """The column whose hash draws validation documents. After near deduplication a document that is kept stands for its
+    cluster, and the ledger names its id as partner of the others: the hash of its id draws the cluster. Without it,
+    copies of a text may be left, and the hash of the text draws them together."""
+    return "id" if any(entry.type == "near_dedup" for entry in recipe.stages) else "text"
+
+
+def _vocabulary(flow: Flow, settings: TokenizerSettings, contents: str) -> Commit:
+    made_by = [source_key(list(_VOCABULARY_MODULES)), library_versions(["tokenizers"])]
+    if settings.path is not None:
+        data = Path(settings.path).read_bytes()
+        key = key_of(made_by, xxhash.xxh3_128_hexdigest(data))
+        task = Task(phase=f"vocabulary-{key}", unit="given", function="pipeline.phases.tokens:take_vocabulary",
+                    arguments={"path": settings.path})  # fmt: skip
+    else:
+        total = sum(stage["text_bytes_kept"] for stage in flow.stage_counts()[-1:])
+        fraction = min(1.0, settings.sample_bytes / max(1, total))
+        asked = asdict(settings.vocabulary())
+        key = key_of(made_by, contents, asked, fraction)
+        task = Task(phase=f"vocabulary-{key}", unit="learned", function="pipeline.phases.tokens:learn_vocabulary",
+                    arguments={"view": flow.view, "settings": asked, "fraction": fraction})  # fmt: skip
+    (commit,) = flow.engine.run([task])
+    return commit
+
+
+def _shards(flow: Flow, encoded: list[Commit], loaded: Tokenizer, files: dict[str, Written]) -> Learned:
+    recipe = flow.recipe.shards
+    assert recipe is not None
+    mix = flow.recipe.mix
+    drawn, books = make_mix(flow, mix, encoded) if mix is not None else (None, None)
+    tokens = {split: sum(commit.counts["tokens"][split] for commit in drawn or encoded) for split in _SPLITS}
+    shards = {split: -(-tokens[split] // recipe.tokens_per_shard) for split in _SPLITS}
+    made_by = source_key(["pipeline.phases.tokens", "tokenizer.shards", *exchange.MODULES])
+    key = key_of(content_key(encoded), content_key(drawn) if drawn else None, recipe.seed, shards, made_by)
+    copies = {commit.unit: commit.files["copies"].name for commit in drawn or []}
+    shuffled = flow.engine.run(
+        [
+            Task(phase=f"shuffle-{key}", unit=commit.unit, function="pipeline.phases.tokens:shuffle",
+                 arguments={"encoded": commit.files["tokens"].name, "copies": copies.get(commit.unit),
+                            "seed": recipe.seed, "shards": shards})
+            for commit in encoded
+        ]
+    )  # fmt: skip
+    runs = exchange.level(
+        flow.engine, exchange.run_names(shuffled, "run"), phase=f"shuffle-{key}", suffix="run", keys=ORDER
+    )
+    tasks, names = [], []
+    for split in _SPLITS:
+        for number in range(shards[split]):
+            metadata = ShardMetadata(
+                tokenizer_sha256=loaded.sha256, vocab_size=loaded.vocab_size, end_of_text_id=loaded.end_of_text_id,
+                phase_key=key, split=split, shard=number, shards=shards[split],
+            )  # fmt: skip
+            partition = number + (shards["train"] if split == "validation" else 0)
+            tasks.append(
+                Task(phase=f"shards-{key}", unit=f"{split}-{number:05d}", function="pipeline.phases.tokens:assemble",
+                     arguments={"runs": runs, "partition": partition, "metadata": asdict(metadata)})
+            )  # fmt: skip
+            names.append(f"shards/{split}-{number:05d}.parquet")
+    commits = flow.engine.run(tasks)
+    made = {name: commit.files["shard"] for name, commit in zip(names, commits, strict=True)}
+    summary: dict[str, Any] = {
+        split: {
+            "shards": shards[split],
+            **merged_counts([commit for commit in commits if commit.unit.startswith(split)]),
+        }
+        for split in _SPLITS
+    }
+    if books is not None:
+        summary["mix"] = books
+    return Learned(files=files | made, tokens=sum(tokens.values()), summary=summary)
+
+
+def make_mix(flow: Flow, mix: Mix, encoded: list[Commit]) -> tuple[list[Commit], list[dict[str, Any]]]:
+    """Driver: the copies of every split, in the order of `encoded`, and the mix's books: a line a source."""
+    sources = [source.model_dump(mode="json") for source in mix.sources]
+    named = {commit.unit: commit.files["tokens"].name for commit in encoded}
+    made_by = source_key(["pipeline.phases.mix"])
+    key = key_of(content_key(encoded), flow.contents(("url",)), [[s["source"], s["host"]] for s in sources], made_by)
+    grouped = flow.run(f"mix.groups-{key}", "pipeline.phases.mix:groups", {"view": flow.view, "sources": sources},
+                       each={unit: {"encoded": name} for unit, name in named.items()})  # fmt: skip
+    available = merged_counts(grouped)["available"]
+    epochs = resolve(mix, [available[str(number)][mix.by] for number in range(len(sources))])
+    parts = {commit.unit: {"encoded": named[commit.unit], "grouped": commit.files["groups"].name} for commit in grouped}
+    drawn = flow.run(f"mix.copies-{key_of(key, epochs)}", "pipeline.phases.mix:copies", {"epochs": epochs}, each=parts)
+    return drawn, _books(mix, epochs, available, merged_counts(drawn))
+
+
+def _books(mix: Mix, epochs: list[float], available: dict[str, Any], counts: dict[str, Any]) -> list[dict[str, Any]]:
+    lines = []
+    for number, (asked, times) in enumerate(zip(mix.sources, epochs, strict=True)):
+        there = available[str(number)]
+        done = {name: counts[name][str(number)] for name in ("written", "left_out", "repeated", "validation_left_out")}
+        for unit in ("documents", "tokens"):
+            if done["written"][unit] != there[unit] - done["left_out"][unit] + done["repeated"][unit]:
+                raise ConservationError(f"mix of {asked.label}: {unit} available {there}, but {done}")
+        lines.append({"source": asked.label, "epochs": times, "available": there, **done,
+                      "effective_tokens": effective_tokens(there["tokens"], times)})  # fmt: skip
+    return lines
