@@ -60,7 +60,7 @@ class View:
 
 def alive_rows(files: Files, view: View, unit: str) -> np.ndarray:
     """int64 row numbers of the split's documents that no phase has rejected yet, ascending."""
-    alive = np.ones(files.read_table(f"{view.base.phase}/{unit}.docs.parquet", ["id"]).num_rows, dtype=bool)
+    alive = np.ones(files.count_rows(f"{view.base.phase}/{unit}.docs.parquet"), dtype=bool)
     for phase in view.ledgers:
         gone = files.read_table(f"{phase}/{unit}.ledger.parquet", ["row"])["row"].drop_null().to_numpy()
         alive[gone] = False
@@ -81,7 +81,6 @@ def read_documents(files: Files, view: View, unit: str, columns: list[str], *, a
     for phase, names in by_phase.items():
         table = files.read_table(f"{phase}/{unit}.docs.parquet", names)
         found |= {name: table[name] for name in names}
-    everything = alive_rows(files, replace(view, ledgers=()), unit) if not found else None
-    rows = len(next(iter(found.values()))) if everything is None else len(everything)
+    rows = files.count_rows(f"{view.base.phase}/{unit}.docs.parquet")
     table = pa.table({"row": pa.array(np.arange(rows)), **{name: found[name] for name in columns}})
     return table.take(pa.array(alive_rows(files, view, unit))) if alive_only else table

@@ -32,17 +32,6 @@ DOCUMENT = pa.schema(
     ]
 )
 
-#: What a reader hands to extraction: DOCUMENT without title and text, plus the raw record.
-RECORD = pa.schema(
-    [
-        *(DOCUMENT.field(name) for name in ("id", "source", "offset", "record", "url", "date", "media_type")),
-        # Character set that the HTTP header declares; null where it declares none.
-        pa.field("charset", pa.string()),
-        # The body with transfer and content encodings undone.
-        pa.field("content", pa.large_binary(), nullable=False),
-    ]
-)
-
 #: One row for each document that does not survive. Sorted by (source, offset, record, stage).
 LEDGER = pa.schema(
     [

@@ -201,7 +201,7 @@ def bloom_dedup(
             for number, entry in enumerate(pinned)
         ]
     )
-    phase = f"bloom-{key_of(key, label, _read(view), upstream)}"
+    phase = f"bloom-{key_of(key, label, upstream)}"
     engine.run(
         [
             Task(
