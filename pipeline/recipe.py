@@ -1,12 +1,7 @@
-"""Recipes: YAML 1.2 files that say what a run does.
-
-A wrong recipe fails before any work, naming the key, its line and the nearest right name. YAML 1.2 reads `no` as the
-text it is (Norwegian), and a key that stands twice is refused instead of the last one winning.
+"""Recipes: YAML files that say what a run does. A wrong recipe fails before any work, naming the key, its line and the
+nearest right name (pipeline/yaml_tree.py).
 """
 
-import difflib
-import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -21,28 +16,19 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.comments import CommentedMap
 
 import stages
+from pipeline.yaml_tree import RecipeError as RecipeError
+from pipeline.yaml_tree import apply_override, explain, nearest, parse, place_of
 from stages.extract import ExtractSettings
 from stages.gopher_quality import GopherQualitySettings
 from stages.language import LanguageSettings
 from stages.stage import Exchange, Extraction, Settings, Stage
 from tokenizer.learners import VocabularySettings, lossless
 
-#: A recipe is written by a person; a larger file is a mistake or an attack by aliases.
-_MAX_RECIPE_BYTES = 1 << 20
-_MAX_ALIASES = 100
 #: The keys of an entry of the stage list that are no settings of its stage.
 _OF_EVERY_STAGE = ("type", "expect_kept")
-_OVERRIDE = re.compile(r"([A-Za-z0-9_.\-]+)=(.*)", re.DOTALL)
-
-
-class RecipeError(ValueError):
-    """The user's recipe or options are wrong. The message names the place, the key and the fix."""
 
 
 class _Part(BaseModel):
@@ -272,105 +258,41 @@ class Recipe(_Part):
 def load_recipe(path: str | Path, *, overrides: Sequence[str] = (), inputs: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe. `overrides` are KEY=VALUE with a dotted key (a stage is named by its type or number);
     `inputs` replace input.paths. RecipeError says what is wrong and where."""
-    path = Path(path)
-    tree = _parse(path)
+    tree = parse(Path(path))
     for override in overrides:
-        _apply(tree, override)
+        apply_override(tree, override)
     if inputs:
         tree.setdefault("input", CommentedMap())["paths"] = list(inputs)
-    return _build(tree, str(path))
+    return build_recipe(tree, str(path))
 
 
-def _parse(path: Path) -> CommentedMap:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        known = sorted(file.name for file in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise RecipeError(f"{path}: there is no such recipe.{_nearest(path.name, known)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    if len(text) > _MAX_RECIPE_BYTES or text.count("*") > _MAX_ALIASES + 10_000:
-        raise RecipeError(f"{path}: larger than a recipe can be ({_MAX_RECIPE_BYTES} bytes)")
-    if len(re.findall(r"(?m)(?:^|[\s,\[{:-])\*\w+", text)) > _MAX_ALIASES:
-        raise RecipeError(f"{path}: more than {_MAX_ALIASES} YAML aliases")
-    reader = YAML(typ="rt", pure=True)
-    reader.allow_duplicate_keys = False
-    try:
-        tree = reader.load(text)
-    except DuplicateKeyError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise RecipeError(f"{path}:{line}: a key stands twice: {str(error.problem).splitlines()[0]}") from error
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise RecipeError(f"{path}:{line}: not YAML: {error.problem}") from error
-    if not isinstance(tree, CommentedMap):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys (name, input, stages, …)")
-    return tree
-
-
-def _apply(tree: CommentedMap, override: str) -> None:
-    """Set one KEY=VALUE in the tree."""
-    found = _OVERRIDE.fullmatch(override)
-    if not found:
-        raise RecipeError(f"--set {override!r}: write KEY=VALUE, for example --set stages.quality.min_score=0.2")
-    keys = found.group(1).split(".")
-    try:
-        value = YAML(typ="safe", pure=True).load(found.group(2))
-    except MarkedYAMLError as error:
-        raise RecipeError(f"--set {override!r}: the value is not YAML: {error.problem}. Quote text") from error
-    place: Any = tree
-    for number, key in enumerate(keys[:-1]):
-        if isinstance(place, CommentedSeq):
-            place = _member(place, key, override)
-        elif isinstance(place, CommentedMap):
-            following = place.get(key)
-            if following is None:
-                place[key] = following = CommentedMap()
-            place = following
-        else:
-            raise RecipeError(f"--set {override!r}: {'.'.join(keys[:number])} holds a single value, not keys")
-    if not isinstance(place, CommentedMap):
-        raise RecipeError(f"--set {override!r}: {'.'.join(keys[:-1])} holds no keys")
-    place[keys[-1]] = value
-
-
-def _member(entries: Any, key: str, override: str) -> Any:
-    if key.isdigit() and int(key) < len(entries):
-        return entries[int(key)]
-    matching = [entry for entry in entries if isinstance(entry, Mapping) and entry.get("type") == key]
-    types = [str(entry.get("type")) for entry in entries if isinstance(entry, Mapping)]
-    if len(matching) != 1:
-        fix = "give its number, from 0" if matching else f"the recipe has {', '.join(types)}"
-        raise RecipeError(f"--set {override!r}: {len(matching)} stages are of type {key!r}; {fix}")
-    return matching[0]
-
-
-def _build(tree: CommentedMap, where: str) -> Recipe:
+def build_recipe(tree: CommentedMap, where: str) -> Recipe:
+    """The recipe that a parsed tree holds; `where` is the file that it came from, for errors."""
     plain = dict(tree)
     listed = plain.get("stages")
     if not isinstance(listed, list):
-        raise RecipeError(f"{_place(tree, ('stages',), where)}: 'stages' must be a list of stages")
+        raise RecipeError(f"{place_of(tree, ('stages',), where)}: 'stages' must be a list of stages")
     plain["stages"] = [_stage(tree, number, entry, where) for number, entry in enumerate(listed)]
     try:
         return Recipe.model_validate(plain)
     except ValidationError as error:
-        raise RecipeError(_explain(error, tree, where, prefix=(), model=Recipe)) from None
+        raise RecipeError(explain(error, tree, where, prefix=(), model=Recipe)) from None
 
 
 def _stage(tree: CommentedMap, number: int, entry: Any, where: str) -> StageEntry:
-    place = _place(tree, ("stages", number), where)
+    place = place_of(tree, ("stages", number), where)
     if not isinstance(entry, Mapping) or not isinstance(entry.get("type"), str):
         raise RecipeError(f"{place}: stages[{number}] must be a mapping with a 'type', like {{type: language}}")
     kind = entry["type"]
     if kind not in stages.CATALOGUE:
-        raise RecipeError(f"{place}: stages[{number}]: unknown type {kind!r}.{_nearest(kind, list(stages.CATALOGUE))}")
+        raise RecipeError(f"{place}: stages[{number}]: unknown type {kind!r}.{nearest(kind, list(stages.CATALOGUE))}")
     settings = {key: value for key, value in entry.items() if key not in _OF_EVERY_STAGE}
     model = stages.CATALOGUE[kind].settings
     try:
         chosen = _anchored(model.model_validate(settings))
         return StageEntry(type=kind, settings=chosen, expect_kept=entry.get("expect_kept"))
     except ValidationError as error:
-        raise RecipeError(_explain(error, tree, where, prefix=("stages", number), model=model)) from None
+        raise RecipeError(explain(error, tree, where, prefix=("stages", number), model=model)) from None
 
 
 def _anchored(settings: Settings) -> Settings:
@@ -399,60 +321,3 @@ def absolute(path: str) -> str:
     """A local path made absolute (file:// too); `builtin/NAME` and other addresses (s3://…) stay as they are."""
     path = path.removeprefix("file://")
     return path if "://" in path or path.startswith("builtin/") else str(Path(path).resolve())
-
-
-def _explain(
-    error: ValidationError, tree: CommentedMap, where: str, *, prefix: tuple[str | int, ...], model: type[BaseModel]
-) -> str:
-    lines = []
-    for problem in error.errors():
-        location = (*prefix, *problem["loc"])
-        key = _dotted(location) or "recipe"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            known = _known_keys(model, problem["loc"][:-1])
-            message = f"unknown key.{_nearest(str(problem['loc'][-1]), known)}"
-        elif problem["type"] != "missing" and not isinstance(problem.get("input"), Mapping | tuple | list):
-            message = f"{message} (found {json.dumps(problem.get('input'), default=str)})"
-        lines.append(f"{_place(tree, location, where)}: {key}: {message}")
-    return "\n".join(lines)
-
-
-def _known_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """Field names of the model that `path` leads to."""
-    for step in path:
-        field = model.model_fields.get(str(step))
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
-        inner = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
-        if not inner:
-            return []
-        model = inner[0]
-    return list(model.model_fields)
-
-
-def _dotted(location: Sequence[str | int]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location).lstrip(".")
-
-
-def _place(tree: Any, location: Sequence[str | int], where: str) -> str:
-    """`file:line` of the innermost key on the way to `location` that the file really holds."""
-    line = None
-    for step in location:
-        try:
-            if isinstance(tree, CommentedMap) and step in tree:
-                line = tree.lc.key(step)[0] + 1
-            elif isinstance(tree, CommentedSeq) and isinstance(step, int) and step < len(tree):
-                line = tree.lc.item(step)[0] + 1
-            else:
-                break
-        except KeyError:  # a key that --set added stands on no line
-            break
-        tree = tree[step]
-    return f"{where}:{line}" if line else where
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f" Did you mean {close[0]!r}?"
-    return f" Known are: {', '.join(known)}." if known else ""
