@@ -3,11 +3,9 @@
 Exit codes: 0 done, 1 failed (the run, a check), 2 the user's mistake (recipe, option, path).
 """
 
-import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,37 +14,21 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import classifier, shards, vocabulary
-from pipeline.contamination import NotLookedForError, as_text
+from pipeline.ablation import command as ablation
 from pipeline.contamination import as_json as findings_json
+from pipeline.contamination import as_text
 from pipeline.contamination import contamination as find_items
 from pipeline.dups import dups as show_dups
-from pipeline.explain import UnknownDocumentError
+from pipeline.exits import told
 from pipeline.explain import explain as explain_document
-from pipeline.lock import LockedError
 from pipeline.phases.mix import mix_text
 from pipeline.plan import plan as plan_recipe
 from pipeline.progress import Terminal
 from pipeline.recipe import Recipe, RecipeError, load_recipe
 from pipeline.report.page import funnel_text, write_report
-from pipeline.resources import ResourceError
 from pipeline.run import Options, default_work
 from pipeline.run import run as run_recipe
-from pipeline.runners.base import TaskFailedError
-from pipeline.sources.listing import InputError
 from pipeline.verify import verify as verify_run
-
-#: What a user can put right: exit code 2.
-USER_ERRORS = (
-    RecipeError,
-    InputError,
-    ResourceError,
-    UnknownDocumentError,
-    NotLookedForError,
-    FileNotFoundError,
-    NotADirectoryError,
-)
-#: What went wrong while working: exit code 1.
-FAILURES = (TaskFailedError, LockedError, OSError, ValueError)
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -54,6 +36,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(classifier.app, name="classifier", help="Train and evaluate fastText classifiers on your own labels.")
 app.add_typer(vocabulary.app, name="tokenizer", help="Learn a vocabulary, or measure what one costs.")
+app.add_typer(ablation.app, name="ablate", help="What each data choice is worth: variants x seeds to verdicts.")
 app.add_typer(shards.app, name="shards", help="Look at token shards, or export them.")
 
 RecipePath = Annotated[Path, typer.Argument(help="the recipe, a YAML file; see configs/")]
@@ -69,22 +52,6 @@ Sets = Annotated[
 Sample = Annotated[float | None, typer.Option(help="read this fraction of the documents, chosen by a hash of their id")]
 Work = Annotated[str | None, typer.Option(help="folder of cached phases, shared by runs [default: beside --out]")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
-
-
-@contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Turn the errors that we raise on purpose into one message and an exit code; others keep their traceback."""
-    try:
-        yield
-    except USER_ERRORS as error:
-        print(f"tamis: {error}", file=sys.stderr)
-        raise typer.Exit(2) from error
-    except FAILURES as error:
-        print(f"tamis: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        print("tamis: stopped. The same command goes on from here.", file=sys.stderr)
-        raise typer.Exit(1) from None
 
 
 def _recipe(path: Path, inputs: list[str] | None, sets: list[str] | None, sample: float | None) -> Recipe:

@@ -99,6 +99,11 @@ class Files:
             if info.type == pafs.FileType.File and not info.base_name.startswith(ATTEMPT_PREFIX)
         )
 
+    def folders(self) -> list[str]:
+        """Sorted names of the folders directly in the root; empty if there is no root."""
+        infos = self.filesystem.get_file_info(pafs.FileSelector(self.path(""), allow_not_found=True))
+        return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
+
     # Built on the calls above.
 
     def read(self, name: str) -> bytes:

@@ -47,6 +47,8 @@ class Options:
     runner: str = "ray"
     workers: int = 2
     ray_address: str | None = None
+    #: Whether later runs may find what this one kept by its filters. Variants of an ablation must not meet each other.
+    publish: bool = True
 
 
 def make_runner(options: Options) -> Runner:
@@ -156,7 +158,8 @@ def run(
                 finish(None, str(error))
                 raise
             manifest = finish(learned)
-            _publish_slices(flow, recipe, splits, pinned)
+            if options.publish:
+                _publish_slices(flow, recipe, splits, pinned)
         finally:
             if runner is None:
                 own.close()

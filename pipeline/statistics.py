@@ -31,7 +31,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 Verdict = Literal["better", "worse", "not resolved"]
 #: measured[variant][seed][domain] = bits per byte
@@ -304,3 +304,17 @@ def verdict_words(difference: Difference) -> str:
     if difference.further_seeds is None:
         return f"not resolved (nor by {MAX_SEEDS} seeds)"
     return f"not resolved (about {difference.further_seeds} more seeds would)"
+
+
+def smallest_resolved(*, sigma: float, seeds: int, variants: int, confidence: float, power: float) -> float:
+    """The difference that is resolved with this chance (`power`), if sigma is the noise between seeds: the noncentral t
+    distribution, the level divided between the variants that are compared to the baseline. Bits per byte."""
+    level, freedom = (1 - confidence) / max(1, variants - 1), variants * (seeds - 1)
+    critical = float(stats.t.ppf(1 - level / 2, freedom))
+    error = sigma * math.sqrt(2 / seeds)
+
+    def lacks(shift: float) -> float:
+        # A verdict of the wrong sign does not count as resolved.
+        return float(stats.nct.sf(critical, freedom, shift)) - power
+
+    return round(float(optimize.brentq(lacks, 1e-6, 20 * critical)) * error, _DECIMALS)

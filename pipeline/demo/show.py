@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.ablation import Job, results_of, run_jobs
+from pipeline.ablation.training import Job, results_of, run_jobs
 from pipeline.demo.crawl import make_crawl
 from pipeline.progress import Terminal
 from pipeline.recipe import Recipe, load_recipe
@@ -106,9 +106,9 @@ def train_variants(out: Path, source: Path, *, workers: int, seeds: int, console
     """Train every variant with every seed, the same tokens for each, and score all on the held-out domains."""
     held_out = sorted(path for path in (source / "held_out").glob("*.jsonl") if path.stem != "all")
     jobs = [
-        Job(variant=name, run=str(out / name), seed=seed, preset=PRESET, tokens=TRAIN_TOKENS,
+        Job(variant=name, shards=str(out / name / "shards"), seed=seed, preset=PRESET, tokens=TRAIN_TOKENS,
             domains=tuple((path.stem, str(path)) for path in held_out),
-            tokenizer=str(out / BASELINE / "tokenizer" / "tokenizer.json"), out=str(out / "models"))
+            tokenizer=str(out / BASELINE / "tokenizer" / "tokenizer.json"), models=str(out / "models"))
         for seed in range(seeds) for name in (BASELINE, VARIANT)
     ]  # fmt: skip
     console.print(f"Training {len(jobs)} models of {TRAIN_TOKENS:,} tokens each")

@@ -1,5 +1,7 @@
 """Verdicts on differences in bits per byte: right by hand, right by scipy, and false no more often than they say."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -13,6 +15,7 @@ from pipeline.statistics import (
     measured_from,
     pooled_intervals,
     seeds_to_resolve,
+    smallest_resolved,
 )
 
 
@@ -189,3 +192,17 @@ def test_the_table_is_plain_text_with_the_macro_mean_last() -> None:
     assert table[3].split() == ["clean", "1.4500", "-0.0600", "-0.0827", "to", "-0.0373", "0.0018", "better"]
     assert table[4].startswith(MACRO)
     assert table[-1] == "noise between seeds: 0.0100 in the macro mean (4 degrees of freedom, pooled over variants)"
+
+
+def test_the_smallest_resolved_difference_is_resolved_as_often_as_it_says() -> None:
+    sigma, seeds, variants = 0.01, 3, 3
+    for power in (0.5, 0.8):
+        size = smallest_resolved(sigma=sigma, seeds=seeds, variants=variants, confidence=0.95, power=power)
+        draw = np.random.default_rng(7)
+        samples = draw.normal(0, sigma, (4000, variants, seeds)) + 1
+        samples[:, 1] -= size
+        means, freedom = samples.mean(axis=2), variants * (seeds - 1)
+        spread = np.sqrt(((samples - means[..., None]) ** 2).sum(axis=(1, 2)) / freedom)
+        critical = stats.t.ppf(1 - 0.05 / 2 / (variants - 1), freedom)
+        resolved = means[:, 0] - means[:, 1] > critical * spread * math.sqrt(2 / seeds)
+        assert resolved.mean() == pytest.approx(power, abs=0.03)

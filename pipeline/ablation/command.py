@@ -1,0 +1,99 @@
+"""`tamis ablate FILE`, `tamis ablate plan FILE`: variants x seeds to verdicts."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pipeline.ablation.experiment import Experiment, load_experiment
+from pipeline.exits import told
+from pipeline.progress import Terminal
+from pipeline.run import Options, default_work
+
+File = Annotated[Path, typer.Argument(help="the ablation, a YAML file; see configs/ablation/")]
+Out = Annotated[str | None, typer.Option(help="folder for the results [default: tamis-out/ablation/NAME]")]
+Work = Annotated[str | None, typer.Option(help="folder of cached phases and models [default: beside --out]")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", help="change one setting of the ablation: KEY=VALUE; repeatable")
+]
+Workers = Annotated[int, typer.Option(min=1, help="tasks, and models, at the same time [default: all cores]")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+_CORES = os.cpu_count() or 1
+
+
+class _RunByDefault(TyperGroup):
+    """`tamis ablate FILE` is `tamis ablate run FILE`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command of that name; a word that is none is the file of `run`."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            return super().resolve_command(ctx, ["run", *args])
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(cls=_RunByDefault, no_args_is_help=True, help="What each data choice is worth, with an error bar.")
+
+
+@app.command()
+def run(
+    ablation: File,
+    out: Out = None,
+    work: Work = None,
+    sets: Sets = None,
+    lr_check: Annotated[bool, typer.Option("--lr-check", help="rank again at a tenth of the learning rate")] = False,
+    workers: Workers = _CORES,
+    runner: Annotated[str, typer.Option(help="ray (parallel) or inline (this process)")] = "ray",
+    ray_address: Annotated[str | None, typer.Option(help="a running Ray cluster's address")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the variants, train equal models on each, compare. Interrupted, the same command goes on where it stopped."""
+    from pipeline.ablation.run import ablate  # needs torch, whose import costs seconds
+    from pipeline.ablation.show import summary
+
+    with told():
+        experiment = _load(ablation, sets, lr_check)
+        place = out or f"tamis-out/ablation/{experiment.name}"
+        options = Options(
+            out=place, work=work or default_work(place), runner=runner, workers=workers, ray_address=ray_address
+        )
+        with Terminal() as progress:
+            results = ablate(experiment, options, progress=progress, told=lambda line: _say(line, quiet=as_json))
+        if as_json:
+            print(json.dumps(results, indent=1, sort_keys=True))
+            return
+        print(summary(results))
+        print(f"\nresults   {Path(place).absolute() / 'results.json'}")
+
+
+@app.command()
+def plan(
+    ablation: File,
+    out: Out = None,
+    work: Work = None,
+    sets: Sets = None,
+    workers: Workers = _CORES,
+    price: Annotated[float | None, typer.Option(help="of the machine and hour, for the cost")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What is shared, what is left to do, time and cost, before anything runs."""
+    from pipeline.ablation.plan import as_text, plan_ablation  # needs torch, whose import costs seconds
+    from pipeline.ablation.variants import Places
+
+    with told():
+        experiment = _load(ablation, sets, lr_check=False)
+        place = out or f"tamis-out/ablation/{experiment.name}"
+        places = Places(out=Path(place).absolute(), work=str(Path(work or default_work(place)).absolute()))
+        found: dict[str, Any] = plan_ablation(experiment, places, workers=workers, price_per_hour=price)
+        print(json.dumps(found, indent=1, sort_keys=True) if as_json else as_text(found))
+
+
+def _load(path: Path, sets: list[str] | None, lr_check: bool) -> Experiment:
+    return load_experiment(path, overrides=[*(sets or []), *(["lr_check=true"] if lr_check else [])])
+
+
+def _say(line: str, *, quiet: bool) -> None:
+    if not quiet:
+        print(line, flush=True)

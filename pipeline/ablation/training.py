@@ -1,0 +1,190 @@
+"""Equal models on different data: train each variant with each seed, score all on the same held-out documents.
+
+Seed s fixes the initial weights and the order of the data in every variant, and the held-out documents are the same, so
+that what differs between two variants of one seed is the data. A model is addressed by what makes it: shards, settings,
+held-out texts and code. So one that was trained for another variant, ablation or call is read back, and one that was
+stopped half way goes on from its checkpoint.
+"""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import Any
+
+from pipeline.engine import key_of
+from pipeline.keys import library_versions, source_key
+from tokenizer.bpe import load
+from tokenizer.shards import ShardSet
+from train.evaluate import evaluate, prepare, protocol, read_domain
+from train.export import load_model
+from train.loop import train
+from train.presets import preset
+from train.settings import TrainSettings
+
+#: Points of a loss curve that results.json keeps: enough for a plot, few enough to read.
+_CURVE_POINTS = 60
+#: Of a model's steps between two checkpoints: at most a twentieth of a run is lost when it is killed.
+_CHECKPOINTS = 20
+_TRAIN_MODULES = ["train.loop", "train.model", "train.loader", "train.loss", "train.evaluate", "train.schedule",
+                  "train.settings", "train.presets", "train.muon", "train.optimizers"]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One model: its data, seed, size and length. Plain values, so that it travels to a process of its own."""
+
+    variant: str
+    #: Folder of the token shards.
+    shards: str
+    seed: int
+    preset: str
+    tokens: int
+    #: Held-out files by domain.
+    domains: tuple[tuple[str, str], ...]
+    #: tokenizer.json of the shards.
+    tokenizer: str
+    #: Folder of all models, each under its identity.
+    models: str
+    #: Peak rate; None: the preset's.
+    learning_rate: float | None = None
+    optimizer: str = "adamw"
+    device: str = "cpu"
+    compile: bool = False
+    #: Which question of the ablation it belongs to: the pool, or the check of the learning rate.
+    group: str = "fixed-pool"
+
+    def settings(self) -> TrainSettings:
+        chosen = preset(self.preset)
+        changes: dict[str, Any] = {"seed": self.seed, "threads": 1, "optimizer": self.optimizer,
+                                   "device": self.device, "compile": self.compile}  # fmt: skip
+        if self.learning_rate is not None:
+            changes["learning_rate"] = self.learning_rate
+        settings = TrainSettings.from_preset(chosen, tokens=self.tokens, **changes)
+        every = max(1, settings.steps // _CHECKPOINTS)
+        return TrainSettings(**{**asdict(settings), "checkpoint_every_steps": every, "keep_checkpoints": 1})
+
+    def identity(self) -> str:
+        """What makes the model and its scores."""
+        texts = {name: read_domain(Path(path)) for name, path in self.domains}
+        return key_of(
+            ShardSet.from_folder(self.shards).fingerprint,
+            self.settings().deciding(),
+            # Where float sums may differ in the last bit, it is another model.
+            [self.device.partition(":")[0], self.compile],
+            self.preset,
+            texts,
+            source_key(_TRAIN_MODULES),
+            library_versions(["torch"]),
+        )
+
+    @property
+    def label(self) -> str:
+        return f"{self.variant} seed {self.seed}" + ("" if self.group == "fixed-pool" else f" ({self.group})")
+
+
+def run_jobs(jobs: Sequence[Job], *, workers: int, done: Callable[[Job, dict[str, Any]], None]) -> None:
+    """Train every model that has not been trained, `workers` at a time; `done` is told of all jobs, as they end.
+
+    On CPUs each process has one thread. On GPUs there is a process a GPU, and all jobs of a GPU go through it, so that
+    a model is compiled once.
+    """
+    # Spinning threads of two trainings on two cores stop each other; a child reads this before it imports torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    places: dict[str, list[Job]] = {}
+    for job in jobs:
+        places.setdefault(job.identity(), []).append(job)
+    # A forked child would inherit the threads' locks of Arrow and Ray.
+    context = multiprocessing.get_context("spawn")
+    numbers: Queue[int] = context.Queue()
+    for number in range(workers):
+        numbers.put(number)
+    with ProcessPoolExecutor(
+        max_workers=workers, mp_context=context, initializer=_own_gpu, initargs=(numbers,)
+    ) as pool:
+        under_way = {pool.submit(train_job, same[0], identity): same for identity, same in places.items()}
+        for future in as_completed(under_way):
+            for job in under_way[future]:
+                done(job, future.result())
+
+
+def _own_gpu(numbers: "Queue[int]") -> None:
+    """In a process of its own, before it meets CUDA: see one GPU and no other. On a CPU it changes nothing."""
+    number = numbers.get()
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    os.environ["CUDA_VISIBLE_DEVICES"] = seen[number] if number < len(seen) and seen[number] else str(number)
+
+
+def trained(job: Job) -> bool:
+    """Whether the model and its scores are there already."""
+    return _scores(job, job.identity()).exists()
+
+
+def train_job(job: Job, identity: str) -> dict[str, Any]:
+    """Train and score one model, or read back one that is there; one that was interrupted goes on."""
+    scored = _scores(job, identity)
+    if scored.exists():
+        found: dict[str, Any] = json.loads(scored.read_text())
+        return found
+    place = scored.parent
+    shards = ShardSet.from_folder(job.shards)
+    tokenizer = load(Path(job.tokenizer).read_bytes())
+    chosen, settings = preset(job.preset), job.settings()
+    results = train(shards, settings, model=chosen.model(shards.metadata.vocab_size), out=place, tokenizer=tokenizer)
+    texts = {name: read_domain(Path(path)) for name, path in job.domains}
+    model = load_model(place / "model", device=job.device)
+    scores = evaluate(model, prepare(texts, tokenizer), end_of_text_id=tokenizer.end_of_text_id)
+    found = {
+        "domains": {
+            name: {
+                "bits_per_byte": score.bits_per_byte,
+                "perplexity": score.perplexity,
+                "bytes": score.bytes,
+                "documents": score.documents,
+                "documents_sha256": score.documents_sha256,
+                "document_nats": score.document_nats,
+                "document_bytes": score.document_bytes,
+            }
+            for name, score in scores.items()
+        },
+        "curve": _curve(place / "metrics.jsonl", settings.batch_tokens),
+        **{name: results[name] for name in ("tokens", "unique_tokens", "epochs", "bytes", "flop", "parameters")},
+        "learning_rate": settings.learning_rate,
+        "final_loss": results["final_loss"],
+        "protocol": protocol(tokenizer=tokenizer, context=chosen.sequence_length),
+        "model": identity,
+        "environment": {"seconds": results["speed"]["seconds"], **results["environment"]},
+    }
+    return write_json(scored, found)
+
+
+def _scores(job: Job, identity: str) -> Path:
+    return Path(job.models) / identity / "scores.json"
+
+
+def _curve(metrics: Path, batch_tokens: int) -> list[list[float]]:
+    rows = [json.loads(line) for line in metrics.read_text().split("\n") if line]
+    every = max(1, len(rows) // _CURVE_POINTS)
+    return [[row["step"] * batch_tokens, row["loss"]] for row in rows[every - 1 :: every]]
+
+
+def results_of(scored: Mapping[tuple[str, int], dict[str, Any]], *, baseline: str) -> dict[str, Any]:
+    """The results of all jobs of one question in the form of results.json, the baseline first, seeds in order."""
+    variants: dict[str, Any] = {}
+    for (variant, seed), found in sorted(scored.items(), key=lambda item: (item[0][0] != baseline, item[0])):
+        variants.setdefault(variant, {"seeds": {}})["seeds"][str(seed)] = found
+    return {"format": 1, "baseline": baseline, "variants": variants}
+
+
+def write_json(path: Path, value: dict[str, Any]) -> dict[str, Any]:
+    """Write the file in one step; gives the value as it reads back, keys in order."""
+    text = json.dumps(value, indent=1, sort_keys=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text)
+    beside.replace(path)
+    written: dict[str, Any] = json.loads(text)
+    return written
