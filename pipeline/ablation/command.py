@@ -66,6 +66,7 @@ def run(
             return
         print(summary(results))
         print(f"\nresults   {Path(place).absolute() / 'results.json'}")
+        print(f"report    {Path(place).absolute() / 'report.html'}")
 
 
 @app.command()

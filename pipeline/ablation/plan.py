@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.ablation import held_out
 from pipeline.ablation.experiment import Experiment
 from pipeline.ablation.fairness import Allowance, allowances, repeats, warnings
+from pipeline.ablation.noise import known_noise, resolvable
 from pipeline.ablation.run import jobs_of
 from pipeline.ablation.speed import measured_speed
 from pipeline.ablation.training import trained
@@ -15,6 +16,7 @@ from pipeline.ablation.variants import Places, data_of, recipe_of
 from pipeline.files import Files
 from pipeline.parts import committed_units, read_commit
 from pipeline.plan import plan
+from pipeline.statistics import MACRO
 from train.model import padded
 from train.presets import preset
 
@@ -44,11 +46,20 @@ def plan_ablation(
         },
         "phases": phases,
         "training": training,
+        "noise": _noise(experiment, places),
         "workers": workers,
         "curation_seconds": seconds,
         "training_seconds": training["seconds_left"] / workers,
         "cost": None if total is None or price_per_hour is None else round(total / 3600 * price_per_hour, 2),
     }
+
+
+def _noise(experiment: Experiment, places: Places) -> dict[str, Any] | None:
+    known = known_noise(places.models, experiment.model.preset)
+    if known is None:
+        return None
+    sigma = known["sigma"][MACRO]
+    return {"sigma": sigma, "from": known["ablation"], "smallest_resolved": resolvable(experiment, sigma)}
 
 
 def _phases(planned: Mapping[str, Mapping[str, Any]], files: Files) -> list[dict[str, Any]]:
@@ -145,6 +156,13 @@ def as_text(found: Mapping[str, Any]) -> str:
         f"curation  {_time(found['curation_seconds'])}",
         f"training  {_time(found['training_seconds'])} with {found['workers']} at a time",
     ]
+    noise = found["noise"]
+    if noise is not None and noise["smallest_resolved"] is not None:
+        half, likely = noise["smallest_resolved"].values()
+        lines.append(
+            f"resolves  differences of {half:.4f} bits per byte half the time, of {likely:.4f} four times in five (by the "
+            f"noise of {noise['from']})"
+        )
     if found["cost"] is not None:
         lines.append(f"cost      {found['cost']:.2f}")
     return "\n".join(lines)

@@ -14,8 +14,9 @@ from typing import Any
 from pipeline.ablation.experiment import Experiment
 from pipeline.ablation.fairness import Allowance, warnings
 from pipeline.ablation.held_out import split_scores
+from pipeline.ablation.noise import noise
 from pipeline.ablation.training import results_of
-from pipeline.statistics import Comparison, compare, measured_from, smallest_resolved
+from pipeline.statistics import Comparison, compare, measured_from
 
 FORMAT = 2
 LR_CHECK = "lr-check"
@@ -86,7 +87,7 @@ def _models(
             kept = {key: value for key, value in found.items() if key not in _OF_A_RUN}
             seeds[str(seed)] = {**kept, "split": split_scores(found, shares)}
         variants[name] = {"allowance": given[name].as_json(), "seeds": seeds}
-    return {"baseline": experiment.baseline, "variants": variants}
+    return {"baseline": experiment.baseline, "confidence": experiment.confidence, "variants": variants}
 
 
 def _tokenizer(manifest: Mapping[str, Any]) -> str:
@@ -137,21 +138,3 @@ def _ranking(comparison: Comparison) -> list[str]:
     means = {comparison.baseline: comparison.macro.baseline_mean}
     means |= {one.variant: one.mean for one in comparison.macro.differences}
     return sorted(means, key=lambda name: (means[name], name))
-
-
-def noise(experiment: Experiment, comparison: Comparison) -> dict[str, Any]:
-    """Noise between seeds of this model size, and the smallest difference that this design resolves half the time and
-    four times in five."""
-    macro = comparison.macro
-    return {
-        "preset": experiment.model.preset,
-        "sigma": {domain.domain: domain.sigma for domain in (*comparison.domains, macro)},
-        "degrees_of_freedom": macro.degrees_of_freedom,
-        "smallest_resolved": None if macro.sigma is None else {
-            f"{power:.0%}": smallest_resolved(
-                sigma=macro.sigma, seeds=experiment.seeds, variants=len(experiment.variants),
-                confidence=experiment.confidence, power=power,
-            )
-            for power in (0.5, 0.8)
-        },
-    }  # fmt: skip

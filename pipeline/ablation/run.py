@@ -17,12 +17,14 @@ from typing import Any
 from pipeline.ablation import held_out
 from pipeline.ablation.experiment import Experiment
 from pipeline.ablation.fairness import Allowance, allowances, equal_unique, repeats
+from pipeline.ablation.noise import keep
 from pipeline.ablation.results import LR_CHECK, assemble
 from pipeline.ablation.speed import measured_speed
 from pipeline.ablation.training import Job, run_jobs, write_json
 from pipeline.ablation.variants import Places, data_of, run_variants
 from pipeline.engine import Engine, Progress
 from pipeline.lock import run_lock
+from pipeline.report.ablation import write_ablation_report
 from pipeline.run import Options, make_runner
 from train.presets import preset
 
@@ -63,7 +65,10 @@ def ablate(
         told(f"Training {len(jobs)} models")
         scored = _train(jobs, workers=options.workers, told=told)
         results = assemble(experiment, manifests, pools, scored, shares)
-        return write_json(places.out / "results.json", results)
+        written = write_json(places.out / "results.json", results)
+        keep(written["noise"], folder=places.models, name=experiment.name)
+        write_ablation_report(places.out, written)
+    return written
 
 
 def _given(experiment: Experiment, places: Places, *, pool: str = "fixed-pool") -> dict[str, Allowance]:

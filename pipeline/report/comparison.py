@@ -11,9 +11,12 @@ from pipeline.report import charts
 from pipeline.statistics import compare, measured_from, verdict_words
 
 
-def comparison_section(results: Mapping[str, Any]) -> Markup:
-    """The section's markup for a `results.json`. ValueError if its runs cannot be compared."""
-    comparison = compare(measured_from(results), baseline=results["baseline"])
+def comparison_section(results: Mapping[str, Any], *, anchor: str = "models") -> Markup:
+    """The section's markup for a `results.json`, or for one pool of an ablation's. ValueError if its runs cannot be
+    compared."""
+    comparison = compare(
+        measured_from(results), baseline=results["baseline"], confidence=results.get("confidence", 0.95)
+    )
     domains = (*comparison.domains, comparison.macro)
     ends = [
         abs(end) for domain in domains for one in domain.differences for end in (one.low, one.high) if end is not None
@@ -40,7 +43,7 @@ def comparison_section(results: Mapping[str, Any]) -> Markup:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     source = resources.files("pipeline.report").joinpath("comparison.html.jinja").read_text("utf-8")
     html = environment.from_string(source).render(
-        comparison=comparison, rows=rows, curves=charts.curves(runs), variants=list(runs)
+        anchor=anchor, comparison=comparison, rows=rows, curves=charts.curves(runs), variants=list(runs)
     )
     return Markup(html)  # noqa: S704 (the template escapes)
 

@@ -43,12 +43,13 @@ def write_report(out: Path) -> Path:
 def render(manifest: Mapping[str, Any], found: Gathered, *, results: Mapping[str, Any] | None) -> str:
     """The page as a string. Pure. All values are escaped by the template engine; charts escape their own text."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"count": _count, "size": size, "share": _share, "number": charts.number, "clean": _clean}
+    environment.filters |= {"count": count, "size": size, "share": _share, "number": charts.number, "clean": clean}
     template = environment.from_string(
         resources.files("pipeline.report").joinpath("page.html.jinja").read_text("utf-8")
     )
     judged = [histogram for histogram in found.histograms if histogram.limits or any(histogram.dropped)]
     return template.render(
+        style=style_sheet(),
         manifest=manifest,
         counts=manifest["counts"],
         sentence=sentence(manifest),
@@ -68,6 +69,11 @@ def render(manifest: Mapping[str, Any], found: Gathered, *, results: Mapping[str
         recipe=json.dumps(manifest["recipe"], indent=2, ensure_ascii=False),
         comparison=comparison_section(results) if results else Markup(""),
     )
+
+
+def style_sheet() -> Markup:
+    """What all our pages look like, to be written into them: a page needs nothing but itself."""
+    return Markup(resources.files("pipeline.report").joinpath("style.css").read_text("utf-8"))  # noqa: S704 (our own)
 
 
 def sentence(manifest: Mapping[str, Any]) -> str:
@@ -174,7 +180,8 @@ def _bars(counts: Sequence[tuple[str, int]]) -> list[tuple[str, int, float]]:
     return [(name, count, count / most) for name, count in counts]
 
 
-def _count(value: int | None) -> str:
+def count(value: int | None) -> str:
+    """A number with its thousands apart; nothing for None."""
     return "" if value is None else f"{value:,}"
 
 
@@ -182,7 +189,7 @@ def _share(part: float, whole: float) -> str:
     return f"{part / whole:.1%}" if whole else "–"
 
 
-def _clean(text: str | None) -> str:
+def clean(text: str | None) -> str:
     """Text of hostile pages for display, without control and bidirectional override characters."""
     return "".join(_visible(character) for character in text or "")
 

@@ -1,6 +1,9 @@
 """A whole ablation on a small crawl: what it leaves, what it shares, and what a second call does."""
 
 import json
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +156,9 @@ def test_the_plan_names_what_is_shared_and_what_is_left(place: Path, results: di
     found = json.loads(ended.output)
     assert found["training"]["models"] == found["training"]["trained"] == 4
     assert found["training_seconds"] == 0
+    assert found["noise"]["sigma"] > 0
+    half, likely = found["noise"]["smallest_resolved"].values()
+    assert 0 < half < likely
 
 
 def test_the_command_prints_the_verdict_last(place: Path) -> None:
@@ -163,3 +169,38 @@ def test_the_command_prints_the_verdict_last(place: Path) -> None:
     assert "In bits per byte, mean over domains" in ended.output
     wrong = CliRunner().invoke(app, ["ablate", str(place / "nothing.yaml")])
     assert wrong.exit_code == 2
+
+
+@pytest.fixture(scope="module")
+def page(place: Path, results: dict[str, Any]) -> Path:
+    del results
+    return place / "out" / "report.html"
+
+
+def test_the_page_says_the_verdict_first_and_stands_alone(page: Path) -> None:
+    html = page.read_text()
+    assert html.index("In bits per byte, mean over domains") < html.index("<table")
+    assert not re.search(r"@import|url\(|<script|https?://(?!site|trouble)", html)
+    assert set(re.findall(r'href="#([a-z]+)"', html)) <= set(re.findall(r'id="([a-z0-9]+)"', html))
+    assert re.search(r"In none, not in near: [1-9]", html), "the near duplicates that one variant keeps are shown"
+    assert "<b>near_dedup</b> near_dup, measured" in html
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_browser_shows_it_without_sideways_scrolling(page: Path, tmp_path: Path, width: int) -> None:
+    probe = tmp_path / "probe.html"
+    frame = f'<iframe id="f" src="file://{page}" style="width:{width}px;height:900px;border:0"></iframe>'
+    probe.write_text(
+        f"<html><body style='margin:0'>{frame}<script>document.getElementById('f').onload=function(){{"
+        "var d=this.contentDocument.documentElement;document.title=d.scrollWidth+' '+d.querySelectorAll('svg').length;"
+        "};</script></body></html>"
+    )
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
+    command = ["chromium", *options, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=3000"]
+    command.append(f"file://{probe}")
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = re.search(r"<title>(\d+) (\d+)</title>", shown)
+    assert found, shown[:500]
+    assert int(found.group(1)) <= width
+    assert int(found.group(2)) > 0, "intervals and curves are drawn"

@@ -1,0 +1,57 @@
+"""The noise between seeds, measured by every ablation and kept per model size, so that the next one can be planned."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.ablation.experiment import Experiment
+from pipeline.ablation.training import write_json
+from pipeline.statistics import Comparison, smallest_resolved
+
+#: Chances at which the smallest resolved difference is told: an even one, and the usual one of a planned trial.
+_POWERS = (0.5, 0.8)
+
+
+def noise(experiment: Experiment, comparison: Comparison) -> dict[str, Any]:
+    """What this ablation measured, and the smallest differences that its design resolves (bits per byte)."""
+    macro = comparison.macro
+    return {
+        "preset": experiment.model.preset,
+        "sigma": {domain.domain: domain.sigma for domain in (*comparison.domains, macro)},
+        "degrees_of_freedom": macro.degrees_of_freedom,
+        "smallest_resolved": resolvable(experiment, macro.sigma),
+    }
+
+
+def resolvable(experiment: Experiment, sigma: float | None) -> dict[str, float] | None:
+    """Smallest difference in the macro mean by the chance of resolving it; None without a noise, or with one seed."""
+    if not sigma or experiment.seeds < 2:
+        return None
+    return {
+        f"{power:.0%}": smallest_resolved(
+            sigma=sigma,
+            seeds=experiment.seeds,
+            variants=len(experiment.variants),
+            confidence=experiment.confidence,
+            power=power,
+        )
+        for power in _POWERS
+    }
+
+
+def keep(found: dict[str, Any], *, folder: Path, name: str) -> None:
+    """Remember the noise of this model size, unless one from more degrees of freedom is known."""
+    place = folder / f"noise-{found['preset']}.json"
+    known = known_noise(folder, found["preset"])
+    if known is None or known["degrees_of_freedom"] <= found["degrees_of_freedom"]:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(place, {**found, "ablation": name})
+
+
+def known_noise(folder: Path, preset: str) -> dict[str, Any] | None:
+    """What an earlier ablation measured at this model size, if any did."""
+    place = folder / f"noise-{preset}.json"
+    if not place.exists():
+        return None
+    found: dict[str, Any] = json.loads(place.read_text())
+    return found
