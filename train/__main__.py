@@ -16,8 +16,10 @@ from train.evaluate import evaluate, prepare, protocol, read_domain
 from train.export import load_model, load_tokenizer
 from train.generate import SampleSettings, generate
 from train.loop import DivergedError, train
-from train.presets import PRESETS, preset
+from train.presets import names, preset
 from train.settings import TrainSettings
+
+_PRESET_HELP = f"size of the model: {', '.join(names())}, or a .toml file like configs/train/nano.toml"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("train", help="one model on one set of shards; continues a run that was interrupted")
     command.add_argument("--shards", required=True, help="folder of token shards, local or s3://")
     command.add_argument("--out", type=Path, required=True, help="folder for the curve, checkpoints and the model")
-    command.add_argument("--preset", default="nano", choices=list(PRESETS), help="size of the model (default: nano)")
+    command.add_argument("--preset", default="nano", metavar="NAME", help=_PRESET_HELP)
     command.add_argument("--tokens", type=float, required=True, help="tokens to train on, such as 1e6")
     command.add_argument("--tokenizer", type=Path, help="tokenizer.json of the shards, to store with the model")
     command.add_argument("--max-steps", type=int, help="stop after so many steps; the same command goes on")
@@ -87,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_generate)
 
     command = commands.add_parser("estimate", help="time, memory and cost of a training run, without running it")
-    command.add_argument("--preset", default="p110", choices=list(PRESETS), help="size of the model (default: p110)")
+    command.add_argument("--preset", default="p110", metavar="NAME", help=_PRESET_HELP)
     command.add_argument("--vocab-size", type=int, default=32_768)
     command.add_argument("--tokens", type=float, help="tokens to train on (default: 20 a parameter)")
     command.add_argument("--device", default="h200", help=f"{', '.join(PEAKS)}, or the peak in FLOP/s such as 1e12")

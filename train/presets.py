@@ -1,16 +1,17 @@
-"""Model sizes with the training defaults that fit them.
+"""Model sizes with the training defaults that fit them: the files of configs/train/, or one of your own.
 
-`nano` to `mini` are for CPUs, `p26` to `p342` the ladder of proxies for GPUs; `demo` learns something from half a
-million tokens in seconds, `tiny` is what the tests train.
+`pico` to `mini` are for CPUs, `p26` to `p342` the ladder of proxies for GPUs, `p1b` is for the confirming run; `demo`
+learns something from half a million tokens in seconds, `tiny` is what the tests train.
 
 Learning rates are half of OLMo-core's rule 0.0047 (N/108e6)^(-1/3), batches near its 2048 * 160 (N/108e6)^(2/3) tokens,
-with N the parameters; both are taken over, not tuned here. Not so `demo`: with half a million tokens many small steps
-count most. Bits per byte of held-out Python source after 350,000 tokens of pydoc text, vocabulary 2048, one seed each:
-rate 5e-3 with steps of 4096 tokens 3.18, of 2048 3.04, of 1024 2.96; steps of 1024 at 3e-3 and 1e-2 2.96 and 3.05;
-initial weights of 0.05 instead of 0.02 2.83.
+with N the parameters; both are taken over, not tuned here. Not so `demo`, see its file.
 """
 
-from dataclasses import dataclass
+import tomllib
+from dataclasses import dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
 
 from train.model import ModelSettings, padded
 
@@ -46,48 +47,39 @@ class Preset:
         )
 
 
-PRESETS = {
-    "tiny": Preset(
-        layers=2, hidden=64, heads=2, kv_heads=1, ffn=192,
-        sequence_length=64, batch_tokens=512, learning_rate=1e-2,
-    ),
-    "demo": Preset(
-        layers=2, hidden=96, heads=3, kv_heads=3, ffn=256,
-        sequence_length=128, batch_tokens=1024, learning_rate=5e-3, initializer_range=0.05,
-    ),
-    "nano": Preset(
-        layers=4, hidden=128, heads=2, kv_heads=2, ffn=352,
-        sequence_length=256, batch_tokens=16_384, learning_rate=1e-2,
-    ),
-    "micro": Preset(
-        layers=6, hidden=192, heads=3, kv_heads=3, ffn=512,
-        sequence_length=256, batch_tokens=32_768, learning_rate=7.7e-3,
-    ),
-    "mini": Preset(
-        layers=8, hidden=320, heads=5, kv_heads=5, ffn=864,
-        sequence_length=256, batch_tokens=65_536, learning_rate=5e-3,
-    ),
-    "p26": Preset(
-        layers=8, hidden=384, heads=6, kv_heads=6, ffn=1024,
-        sequence_length=1024, batch_tokens=131_072, learning_rate=3.7e-3,
-    ),
-    "p44": Preset(
-        layers=8, hidden=512, heads=8, kv_heads=8, ffn=1536,
-        sequence_length=1024, batch_tokens=196_608, learning_rate=3.2e-3,
-    ),
-    "p110": Preset(
-        layers=12, hidden=768, heads=6, kv_heads=6, ffn=2048,
-        sequence_length=2048, batch_tokens=327_680, learning_rate=2.3e-3,
-    ),
-    "p342": Preset(
-        layers=24, hidden=1024, heads=8, kv_heads=4, ffn=2816,
-        sequence_length=2048, batch_tokens=655_360, learning_rate=1.6e-3,
-    ),
-}  # fmt: skip
+def names() -> list[str]:
+    """The presets that come with Tamis, smallest first."""
+    found = {
+        file.name.removesuffix(".toml"): _read(file) for file in _folder().iterdir() if file.name.endswith(".toml")
+    }
+    return sorted(found, key=lambda name: (found[name].layers * found[name].hidden ** 2, name))
 
 
 def preset(name: str) -> Preset:
-    """Raises ValueError with the names that exist."""
-    if name not in PRESETS:
-        raise ValueError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
-    return PRESETS[name]
+    """A preset by its name, or by the path of a TOML file with the same keys. ValueError says what is wrong with it."""
+    if name.endswith(".toml"):
+        return _read(Path(name))
+    file = _folder() / f"{name}.toml"
+    if "/" in name or not file.is_file():
+        raise ValueError(f"there is no preset {name!r}; there are {', '.join(names())}, or give a .toml file")
+    return _read(file)
+
+
+def _folder() -> Any:
+    return resources.files("configs") / "train"
+
+
+def _read(file: Any) -> Preset:
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{file}: there is no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{file}: not a TOML file: {error}") from error
+    known = {each.name for each in fields(Preset)}
+    if unknown := sorted(set(found) - known):
+        raise ValueError(f"{file}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    try:
+        return Preset(**found)
+    except TypeError as error:
+        raise ValueError(f"{file}: {error}".replace("Preset.__init__() ", "")) from None

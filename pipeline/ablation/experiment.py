@@ -62,7 +62,7 @@ class Variant(_Part):
 class Model(_Part):
     """What is trained. One shape for all variants."""
 
-    preset: str = Field(default="nano", description="size, see train/presets.py")
+    preset: str = Field(default="nano", description="size: a file of configs/train, or a .toml of your own")
     learning_rate: float | None = Field(default=None, gt=0, description="peak rate; default: the preset's")
     optimizer: Literal["adamw", "muon"] = "adamw"
     device: str = Field(default="cpu", description="cpu or cuda")

@@ -41,7 +41,7 @@ def resolvable(experiment: Experiment, sigma: float | None) -> dict[str, float] 
 
 def keep(found: dict[str, Any], *, folder: Path, name: str) -> None:
     """Remember the noise of this model size, unless one from more degrees of freedom is known."""
-    place = folder / f"noise-{found['preset']}.json"
+    place = _place(folder, found["preset"])
     known = known_noise(folder, found["preset"])
     if known is None or known["degrees_of_freedom"] <= found["degrees_of_freedom"]:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,8 +50,12 @@ def keep(found: dict[str, Any], *, folder: Path, name: str) -> None:
 
 def known_noise(folder: Path, preset: str) -> dict[str, Any] | None:
     """What an earlier ablation measured at this model size, if any did."""
-    place = folder / f"noise-{preset}.json"
+    place = _place(folder, preset)
     if not place.exists():
         return None
     found: dict[str, Any] = json.loads(place.read_text())
     return found
+
+
+def _place(folder: Path, preset: str) -> Path:
+    return folder / f"noise-{Path(preset).stem}.json"

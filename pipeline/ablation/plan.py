@@ -160,8 +160,8 @@ def as_text(found: Mapping[str, Any]) -> str:
     if noise is not None and noise["smallest_resolved"] is not None:
         half, likely = noise["smallest_resolved"].values()
         lines.append(
-            f"resolves  differences of {half:.4f} bits per byte half the time, of {likely:.4f} four times in five (by the "
-            f"noise of {noise['from']})"
+            f"resolves  differences of {half:.4f} bits per byte half the time, of {likely:.4f} four times in five "
+            f"(by the noise of {noise['from']})"
         )
     if found["cost"] is not None:
         lines.append(f"cost      {found['cost']:.2f}")

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +25,8 @@ _STEPS = 3
 def measured_speed(model: Model, *, vocab_size: int, folder: Path) -> float:
     """Tokens a second of one model on one core, or one GPU. `folder` remembers it: a call that is repeated, or an
     ablation that goes on after it was stopped, counts on the same figure."""
-    place = folder / f"speed-{key_of(model.model_dump(mode='json'), vocab_size, os.uname().nodename)}.json"
+    asked = [model.model_dump(mode="json"), asdict(preset(model.preset)), vocab_size, os.uname().nodename]
+    place = folder / f"speed-{key_of(asked)}.json"
     if place.exists():
         return float(json.loads(place.read_text())["tokens_per_second"])
     chosen = preset(model.preset)

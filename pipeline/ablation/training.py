@@ -76,7 +76,7 @@ class Job:
             self.settings().deciding(),
             # Where float sums may differ in the last bit, it is another model.
             [self.device.partition(":")[0], self.compile],
-            self.preset,
+            asdict(preset(self.preset)),
             texts,
             source_key(_TRAIN_MODULES),
             library_versions(["torch"]),

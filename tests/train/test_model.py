@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional
 
 from train import loss
 from train.model import KeyValueCache, ModelSettings, count_parameters, new_model, padded
-from train.presets import PRESETS, preset
+from train.presets import names, preset
 
 SMALL = ModelSettings(
     vocab_size=128,
@@ -154,10 +155,29 @@ def test_initial_weights_are_a_function_of_the_seed() -> None:
 
 def test_presets_make_valid_models_with_padded_vocabularies() -> None:
     assert (padded(4096), padded(4097)) == (4096, 4160)
-    for name, chosen in PRESETS.items():
+    assert names()[0] == "tiny"
+    assert names()[-1] == "p1b"
+    for name in names():
+        chosen = preset(name)
         assert chosen.model(5000).vocab_size == 5056, name
         assert chosen.batch_tokens % chosen.sequence_length == 0, name
+    assert 0.9e9 < preset("p1b").model(32_768).matmul_parameters < 1.1e9
     with pytest.raises(ValueError, match="there is no preset 'huge'; there are tiny"):
         preset("huge")
     with pytest.raises(ValueError, match="not a multiple of num_key_value_heads"):
         replace(SMALL, num_key_value_heads=3)
+
+
+def test_a_preset_of_ones_own_is_a_toml_file(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    text = "layers = 2\nhidden = 64\nheads = 2\nkv_heads = 1\nffn = 128\nsequence_length = 64\nbatch_tokens = 512\n"
+    mine.write_text(text + "learning_rate = 0.01\n")
+    assert preset(str(mine)).model(256).hidden_size == 64
+    mine.write_text(text)
+    with pytest.raises(ValueError, match=r"mine\.toml: missing 1 required keyword-only argument: 'learning_rate'"):
+        preset(str(mine))
+    mine.write_text(text + "learning_rate = 0.01\nlayer = 3\n")
+    with pytest.raises(ValueError, match="unknown key 'layer'"):
+        preset(str(mine))
+    with pytest.raises(ValueError, match="there is no such file"):
+        preset(str(tmp_path / "nothing.toml"))
