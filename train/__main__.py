@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--device", default="cpu", help="cpu or cuda")
     command.add_argument("--compile", action="store_true", help="torch.compile: slow to start, then faster")
     command.add_argument("--checkpoint-every", type=int, default=0, metavar="STEPS", help="default: only at the end")
+    command.add_argument("--tensorboard", action="store_true", help="curves for TensorBoard too, in OUT/tensorboard")
     command.set_defaults(run=_train)
 
     command = commands.add_parser("eval", help="bits per byte of a trained model on held-out files")
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--temperature", type=float, default=SampleSettings.temperature, help="0: the likeliest token")
     command.add_argument("--top-k", type=int, default=SampleSettings.top_k, help="0: all tokens")
     command.add_argument("--top-p", type=float, default=SampleSettings.top_p)
+    command.add_argument("--beams", type=int, default=SampleSettings.beams, help="beam search; nothing is drawn")
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=_generate)
 
@@ -117,6 +119,7 @@ def _train(arguments: argparse.Namespace) -> None:
         "z_loss": arguments.z_loss,
         "document_mask": arguments.document_mask,
         "deterministic": arguments.deterministic,
+        "tensorboard": arguments.tensorboard,
     }
     if arguments.micro_batch is not None:
         changes["micro_batch_sequences"] = arguments.micro_batch
@@ -186,6 +189,7 @@ def _generate(arguments: argparse.Namespace) -> None:
         top_k=arguments.top_k,
         top_p=arguments.top_p,
         seed=arguments.seed,
+        beams=arguments.beams,
     )
     model, tokenizer = load_model(arguments.model), load_tokenizer(arguments.model)
     print(arguments.prompt + generate(model, arguments.prompt, settings, tokenizer=tokenizer))

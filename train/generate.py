@@ -1,4 +1,4 @@
-"""Text from a model: greedy or sampled, one token at a time, with cached keys and values."""
+"""Text from a model: greedy, sampled or by beam search, one token at a time, with cached keys and values."""
 
 from dataclasses import dataclass
 
@@ -23,12 +23,16 @@ class SampleSettings:
     #: Only the likeliest tokens that together reach this probability.
     top_p: float = 1.0
     seed: int = 0
+    #: More than 1: beam search, the likeliest of so many continuations followed at once; nothing is drawn.
+    beams: int = 1
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 0 or self.temperature < 0 or self.top_k < 0:
             raise ValueError("max_new_tokens, temperature and top_k cannot be negative")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p {self.top_p} is not within 0 (excluded) and 1")
+        if self.beams < 1:
+            raise ValueError(f"beams {self.beams} is not positive")
 
 
 @torch.no_grad()
@@ -44,21 +48,63 @@ def generate(model: Transformer, prompt: str, settings: SampleSettings, *, token
     seen = start if ids is None else torch.cat([start, ids])
     longest = model.settings.max_position_embeddings
     step = seen[-(longest - 1) :].unsqueeze(0).to(model.output_weight.device)
+    search = _sampled if settings.beams == 1 else _beam_search
+    new = search(model, step, settings, tokenizer)
+    array = pa.array([torch.tensor(new).numpy().astype(tokenizer.dtype).tobytes()], pa.large_binary())
+    text: str = decode(array, tokenizer)[0].as_py()
+    return text
+
+
+def _sampled(model: Transformer, step: Tensor, settings: SampleSettings, tokenizer: Tokenizer) -> list[int]:
     generator = torch.Generator().manual_seed(settings.seed)
     cache = KeyValueCache(model.settings.num_hidden_layers)
     new: list[int] = []
-    while len(new) < settings.max_new_tokens and cache.length + step.shape[1] <= longest:
-        hidden = model.hidden(step, cache)[0, -1]
-        # Padding rows of the vocabulary have no text.
-        logits = model.logits(hidden)[: tokenizer.vocab_size].cpu()
-        chosen = choose(logits, settings, generator)
+    while len(new) < settings.max_new_tokens and _fits(model, cache, step):
+        chosen = choose(_logits(model, step, cache, tokenizer)[0], settings, generator)
         if chosen == tokenizer.end_of_text_id:
             break
         new.append(chosen)
         step = torch.tensor([[chosen]], device=step.device)
-    array = pa.array([torch.tensor(new).numpy().astype(tokenizer.dtype).tobytes()], pa.large_binary())
-    text: str = decode(array, tokenizer)[0].as_py()
-    return text
+    return new
+
+
+def _beam_search(model: Transformer, step: Tensor, settings: SampleSettings, tokenizer: Tokenizer) -> list[int]:
+    """The continuation with the largest mean log probability of its tokens, the end of the text counted as one.
+
+    Of equally likely ones the first found. Ended ones are kept aside; the search stops where no living one is left.
+    """
+    cache = KeyValueCache(model.settings.num_hidden_layers)
+    living: list[tuple[float, list[int]]] = [(0.0, [])]
+    ended: list[tuple[float, list[int]]] = []
+    for _ in range(settings.max_new_tokens):
+        if not living or not _fits(model, cache, step):
+            break
+        shares = torch.log_softmax(_logits(model, step, cache, tokenizer).double(), dim=-1)
+        totals = shares + torch.tensor([[total] for total, _ in living], dtype=torch.float64)
+        # Twice as many as are followed: at most one a beam ends the text.
+        best = torch.topk(totals.flatten(), min(2 * settings.beams, totals.numel()))
+        following: list[tuple[float, list[int], int]] = []
+        for total, place in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+            beam, token = divmod(place, totals.shape[1])
+            if token == tokenizer.end_of_text_id:
+                ended.append((total / (len(living[beam][1]) + 1), living[beam][1]))
+            elif len(following) < settings.beams:
+                following.append((total, [*living[beam][1], token], beam))
+        cache.select([beam for _, _, beam in following])
+        step = torch.tensor([[ids[-1]] for _, ids, _ in following], device=step.device)
+        living = [(total, ids) for total, ids, _ in following]
+    finished = ended + [(total / max(1, len(ids)), ids) for total, ids in living]
+    return max(finished, key=lambda found: found[0])[1]
+
+
+def _fits(model: Transformer, cache: KeyValueCache, step: Tensor) -> bool:
+    return cache.length + step.shape[1] <= model.settings.max_position_embeddings
+
+
+def _logits(model: Transformer, step: Tensor, cache: KeyValueCache, tokenizer: Tokenizer) -> Tensor:
+    """[B, vocabulary]: padding rows of the vocabulary have no text."""
+    hidden = model.hidden(step, cache)[:, -1]
+    return model.logits(hidden)[:, : tokenizer.vocab_size].cpu()
 
 
 def choose(logits: Tensor, settings: SampleSettings, generator: torch.Generator) -> int:

@@ -135,6 +135,7 @@ class _Run:
             device=self.device,
             ranks=self.ranks.world_size,
             writes=self.ranks.writes,
+            tensorboard=self.settings.tensorboard,
         )
         with ExitStack() as open_things:
             kernels = open_things.enter_context(pinned(self.settings.attention, self.device))

@@ -2,6 +2,7 @@
 
 metrics.jsonl   one line a step; holds no times, so that a repeated run gives the same bytes
 speed.jsonl     one line a fetch: seconds, tokens a second, share of the peak, memory; times of this machine
+tensorboard/    the same for TensorBoard, where it is asked for
 """
 
 import json
@@ -24,7 +25,15 @@ class Curve:
     """Writes both files from where a checkpoint left them. A context manager. `writes`: whether this rank does."""
 
     def __init__(
-        self, out: Path, *, done_bytes: int, flop_per_token: int, device: torch.device, ranks: int, writes: bool
+        self,
+        out: Path,
+        *,
+        done_bytes: int,
+        flop_per_token: int,
+        device: torch.device,
+        ranks: int,
+        writes: bool,
+        tensorboard: bool = False,
     ) -> None:
         self.bytes = done_bytes
         #: Of the last fetched step; NaN where it was not finite.
@@ -34,6 +43,7 @@ class Curve:
         self._flop = flop_per_token / ranks
         self._pending: list[tuple[dict[str, Any], Tensor]] = []
         self._fetched = (time.perf_counter(), 0)
+        self._board = _board(out / "tensorboard") if tensorboard and writes else None
 
     def __enter__(self) -> Self:
         if self._writes:
@@ -47,6 +57,8 @@ class Curve:
         if self._writes:
             self._file.close()
             self._speed.close()
+        if self._board is not None:
+            self._board.close()
 
     def add(self, row: dict[str, Any], measured: Tensor) -> None:
         """`measured` stays on the device: loss, gradient norm and skipped steps so far."""
@@ -74,6 +86,8 @@ class Curve:
         if self._writes:
             self._file.write(lines)
             self._write_speed(rows[-1])
+        for row in rows:
+            self._show(row, ("loss", "gradient_norm", "learning_rate"))
         return rows
 
     def sync(self) -> None:
@@ -95,6 +109,21 @@ class Curve:
                 "peak_memory_bytes": memory,
             }
             self._speed.write(json.dumps(line) + "\n")
+            self._show(line, ("tokens_per_second", "mfu", "peak_memory_bytes"))
+
+    def _show(self, row: dict[str, Any], names: tuple[str, ...]) -> None:
+        for name in names:
+            if self._board is not None and row[name] is not None:
+                self._board.add_scalar(name, row[name], row["step"])
+
+
+def _board(folder: Path) -> Any:
+    """Its writer. ValueError where the package is missing."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # an extra: a plain installation has no TensorBoard
+    except ImportError as error:
+        raise ValueError(f"tensorboard needs its package: pip install tensorboard ({error})") from error
+    return SummaryWriter(str(folder))
 
 
 def finite(value: float) -> float | None:

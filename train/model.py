@@ -137,6 +137,10 @@ class KeyValueCache:
         self.pairs[layer] = (keys, values)
         return keys, values
 
+    def select(self, rows: list[int]) -> None:
+        """Keep these rows of the batch, in this order; a row may be named more than once."""
+        self.pairs = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in self.pairs]
+
 
 class Attention(nn.Module):
     """Causal self-attention with per-head normalised queries and keys."""

@@ -19,6 +19,7 @@ OPERATIONAL = (
     "log_every_steps",
     "checkpoint_every_steps",
     "keep_checkpoints",
+    "tensorboard",
 )
 #: Settings that count something.
 POSITIVE = ("tokens", "sequence_length", "batch_sequences", "micro_batch_sequences", "threads", "keep_checkpoints")
@@ -81,6 +82,8 @@ class TrainSettings:
     #: 0: only at the end.
     checkpoint_every_steps: int = 0
     keep_checkpoints: int = 2
+    #: Write the curves for TensorBoard too; needs its package.
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for name in POSITIVE:

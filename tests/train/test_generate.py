@@ -68,3 +68,30 @@ def test_only_the_likeliest_tokens_are_drawn() -> None:
 def test_impossible_settings_are_refused(changes: dict) -> None:
     with pytest.raises(ValueError, match="top_"):
         SampleSettings(**changes)
+
+
+def test_beams_draw_nothing(model: Transformer) -> None:
+    texts = {generate(model, "beer", replace(GREEDY, beams=4, seed=s), tokenizer=TOKENIZER) for s in (0, 9)}
+    assert len(texts) == 1
+    with pytest.raises(ValueError, match="beams 0"):
+        SampleSettings(beams=0)
+
+
+def test_a_beam_as_wide_as_the_vocabulary_finds_the_likeliest_pair_of_tokens(model: Transformer) -> None:
+    size = TOKENIZER.vocab_size
+    with torch.no_grad():
+        first = torch.log_softmax(
+            model.logits(model.hidden(torch.tensor([[TOKENIZER.end_of_text_id]])))[0, -1, :size], 0
+        )
+        pairs = torch.tensor([[TOKENIZER.end_of_text_id, token] for token in range(size)])
+        second = torch.log_softmax(model.logits(model.hidden(pairs))[:, -1, :size], dim=-1)
+    end = TOKENIZER.end_of_text_id
+    totals = first[:, None] + second
+    found = {(): float(first[end])}
+    found |= {(token,): float(totals[token, end]) / 2 for token in range(size) if token != end}
+    totals[end], totals[:, end] = -torch.inf, -torch.inf
+    pair = divmod(int(totals.argmax()), size)
+    found[pair] = float(totals.max()) / 2
+    best = np.array(max(found, key=lambda ids: found[ids]), "<u2")
+    expected = decode(pa.array([best.tobytes()], pa.large_binary()), TOKENIZER)[0].as_py()
+    assert generate(model, "", SampleSettings(max_new_tokens=2, beams=size), tokenizer=TOKENIZER) == expected

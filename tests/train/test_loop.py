@@ -184,3 +184,14 @@ def test_the_command_line_trains_scores_and_generates(shards: ShardSet, tmp_path
     assert capsys.readouterr().out.startswith("beer")
     assert main(f"eval --model {tmp_path}/none --domain songs={tmp_path}/held.jsonl".split()) == 2
     assert "none" in capsys.readouterr().err
+
+
+def test_tensorboard_shows_what_the_files_hold(shards: ShardSet, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(shards, tmp_path / "run", replace(STEPS, tensorboard=True), max_steps=5)
+    run(shards, tmp_path / "run", replace(STEPS, tensorboard=True))
+    shown = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert {"loss", "gradient_norm", "learning_rate", "tokens_per_second"} <= set(shown.Tags()["scalars"])
+    losses = {point.step: point.value for point in shown.Scalars("loss")}
+    assert losses == pytest.approx({row["step"]: row["loss"] for row in curve(tmp_path / "run")}, rel=1e-6)
