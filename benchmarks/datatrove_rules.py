@@ -2,9 +2,9 @@
 
     python benchmarks/datatrove_rules.py TEXTS.jsonl
 
-For each line on standard input, takes every text through Gopher's repetition and quality filters, C4's and FineWeb's, each
-at its defaults, and prints the CPU seconds. `all`: every filter on every text, as ours measures. `chain`: a text goes no
-further than the first filter that drops it, as in a pipeline of datatrove's.
+For each line on standard input, takes every text through Gopher's repetition and quality filters, C4's and FineWeb's,
+each at its defaults, and prints the CPU seconds. `all`: every filter on every text, as ours measures. `chain`: a text
+goes no further than the first filter that drops it, as in a pipeline of datatrove's.
 """
 
 import json
