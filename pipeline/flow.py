@@ -183,7 +183,8 @@ class Flow:
         ]
         held = [self.view.holder(column) for column in definition.reads]
         modules = (function.__module__, "pipeline.phases.measure", *definition.modules)
-        key = self._key([function.__qualname__, settings, read_as, held], modules, definition.libraries)
+        libraries = (*definition.libraries, *definition.chosen_libraries(entry.settings))
+        key = self._key([function.__qualname__, settings, read_as, held], modules, libraries)
         phase = f"measure-{function.__module__.rpartition('.')[2]}-{key}"
         layer = Layer(phase=phase, columns=tuple(definition.adds.names))
         view = self.view
@@ -211,10 +212,11 @@ class Flow:
             assert isinstance(definition, Stage)
             assert definition.judge is not None
             settings = entry.settings.model_dump(mode="json")
-            self.columns[label] = {column: view.holder(column) for column in definition.judges}
+            judged_columns = definition.judged(entry.settings)
+            self.columns[label] = {column: view.holder(column) for column in judged_columns}
             judgements.append(Judgement(label=label, stage=entry.type, settings=settings, view=view))
             material.append(
-                [label, entry.settings.lasting(), [view.holder(column) for column in (*definition.judges, "text")]]
+                [label, entry.settings.lasting(), [view.holder(column) for column in (*judged_columns, "text")]]
             )
             modules.update([definition.judge.__module__, *definition.modules])
         phase = f"judge-{self._key(material, tuple(modules), ())}"

@@ -21,9 +21,11 @@ from ruamel.yaml.comments import CommentedMap
 import stages
 from pipeline.yaml_tree import RecipeError as RecipeError
 from pipeline.yaml_tree import apply_override, explain, nearest, parse, place_of
+from stages.dclm_quality import DclmQualitySettings
 from stages.extract import ExtractSettings
 from stages.gopher_quality import GopherQualitySettings
 from stages.language import LanguageSettings
+from stages.rules import RuleSettings
 from stages.stage import Exchange, Extraction, Settings, Stage
 from tokenizer.learners import VocabularySettings, lossless
 
@@ -208,7 +210,7 @@ class Recipe(_Part):
         if not isinstance(gate, ExtractSettings) or gate.engine != "cascade":
             return entries
         later = {entry.type: entry.settings for entry in entries[1:]}
-        language, words = later.get("language"), later.get("gopher_quality")
+        language, words = later.get("language"), later.get("gopher_quality", later.get("dclm_quality"))
         if gate.gate_languages:
             keep = set(language.keep) if isinstance(language, LanguageSettings) else None
             if keep is None or not keep <= set(gate.gate_languages):
@@ -221,12 +223,34 @@ class Recipe(_Part):
                     f"extract.gate_min_language_score {gate.gate_min_language_score} is stricter than the language "
                     f"stage's min_score {language.min_score}: lower the gate"
                 )
-        least = words.min_words if isinstance(words, GopherQualitySettings) else 0
+        least = 0
+        if isinstance(words, GopherQualitySettings | DclmQualitySettings):
+            least = min(words.for_language(language).min_words for language in ("", *words.per_language))
         if least < gate.gate_min_words:
             raise ValueError(
-                f"extract.gate_min_words {gate.gate_min_words} is stricter than any later stage (gopher_quality asks "
-                f"for {least} words): lower the gate, or add that stage"
+                f"extract.gate_min_words {gate.gate_min_words} is stricter than any later stage (gopher_quality or "
+                f"dclm_quality asks for {least} words): lower the gate, or add that stage"
             )
+        return entries
+
+    @field_validator("stages")
+    @classmethod
+    def _languages_with_own_thresholds_are_kept(cls, entries: tuple[StageEntry, ...]) -> tuple[StageEntry, ...]:
+        """Thresholds for a language that no document has would be a misspelt code."""
+        kept: set[str] | None = None
+        for entry in entries:
+            if isinstance(entry.settings, LanguageSettings):
+                kept = set(entry.settings.keep)
+            named = entry.settings.per_language if isinstance(entry.settings, RuleSettings) else {}
+            if named and kept is None:
+                raise ValueError(
+                    f"{entry.type}.per_language needs to know the language: put a stage of type 'language' before it"
+                )
+            for language in sorted(named.keys() - (kept or set())):
+                raise ValueError(
+                    f"{entry.type}.per_language names {language!r}, which the language stage does not keep; it keeps "
+                    f"{', '.join(sorted(kept or ()))}"
+                )
         return entries
 
     @model_validator(mode="after")

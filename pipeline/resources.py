@@ -13,6 +13,7 @@ import py3langid.langid
 import pyarrow.parquet as pq
 
 from pipeline.models import builtin_path, load_fasttext
+from pipeline.shared_lists import shared_list
 from stages.decontaminate import build_benchmark
 from stages.held_out import build_index
 from stages.stage import Resource
@@ -87,7 +88,7 @@ def _load(kind: str, path: str, sha256: str, parameters: str) -> Any:
     if kind == "held_out":
         return build_index(read_texts(Path(path)), **json.loads(parameters))
     if kind == "url_list":
-        return build_list(read_lines(Path(path)))
+        return shared_list(build_list, lambda: read_lines(Path(path)), sha256=sha256)
     if kind == "benchmark":
         try:
             return build_benchmark(read_objects(Path(path)), **json.loads(parameters))

@@ -2,6 +2,8 @@
 
 from stages import (
     c4_quality,
+    dclm_quality,
+    dclm_repetition,
     decontaminate,
     extract,
     fineweb_quality,
@@ -11,6 +13,7 @@ from stages import (
     language,
     pii,
     quality,
+    refinedweb_lines,
     toxicity,
     url_filter,
 )
@@ -26,7 +29,10 @@ _ALL: tuple[Stage | Exchange | Extraction, ...] = (
     language.STAGE,
     gopher_quality.STAGE,
     gopher_repetition.STAGE,
+    dclm_quality.STAGE,
+    dclm_repetition.STAGE,
     c4_quality.STAGE,
+    refinedweb_lines.STAGE,
     fineweb_quality.STAGE,
     quality.STAGE,
     toxicity.STAGE,

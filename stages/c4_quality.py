@@ -24,7 +24,8 @@ import numpy as np
 import pyarrow as pa
 
 from stages import c4_lines, words
-from stages.stage import Rule, Settings, Stage, setting, threshold, verdicts
+from stages.rules import RuleSettings, by_language
+from stages.stage import Rule, Stage, setting, threshold, verdicts
 
 _PAPER: Final = "(C4, section 2.2)"
 
@@ -50,7 +51,7 @@ ADDS: Final = pa.schema(
 )
 
 
-class C4QualitySettings(Settings):
+class C4QualitySettings(RuleSettings):
     """What makes a line a sentence (measured), and how many a document must keep (judged)."""
 
     min_words_per_line: int = setting(
@@ -143,7 +144,7 @@ STAGE: Final = Stage(
     settings=C4QualitySettings,
     adds=ADDS,
     measure=measure,
-    judge=judge,
+    judge=by_language(judge),
     judges=(
         "c4_kept_lines",
         "c4_javascript_lines",

@@ -10,12 +10,14 @@ from typing import Final
 import pyarrow as pa
 
 from stages import text_statistics
-from stages.stage import Rule, Settings, Stage, threshold, verdicts
+from stages.rules import by_language
+from stages.segmentation import WordSettings, chosen_libraries
+from stages.stage import Rule, Stage, threshold, verdicts
 
 _PAPER: Final = "(FineWeb, section 3.6)"
 
 
-class FineWebQualitySettings(Settings):
+class FineWebQualitySettings(WordSettings):
     """The limits of the four rules; what is measured does not depend on them."""
 
     min_punctuated_line_fraction: float = threshold(
@@ -72,7 +74,7 @@ STAGE: Final = Stage(
     settings=FineWebQualitySettings,
     adds=text_statistics.ADDS,
     measure=text_statistics.measure,
-    judge=judge,
+    judge=by_language(judge),
     judges=(
         "line_count",
         "punctuated_line_fraction",
@@ -82,4 +84,5 @@ STAGE: Final = Stage(
     ),
     libraries=text_statistics.LIBRARIES,
     modules=text_statistics.MODULES,
+    chosen_libraries=chosen_libraries,
 )

@@ -10,13 +10,22 @@ import numpy as np
 import pyarrow as pa
 
 from stages import text_statistics
-from stages.stage import Rule, Settings, Stage, threshold, verdicts
+from stages.rules import by_language
+from stages.segmentation import WordSettings, chosen_libraries
+from stages.stage import Rule, Stage, threshold, verdicts
 from stages.stop_words import STOP_WORDS
 
 _PAPER: Final = "(Gopher, appendix A.1.1)"
 
 
-class GopherQualitySettings(Settings):
+#: The languages of STOP_WORDS, and any of them.
+StopWordLanguage = Literal[
+    "en", "de", "es", "fr", "it", "nl", "pl", "pt", "ru", "sv", "ar", "bg", "ca", "cs", "da", "el", "fa", "fi", "he",
+    "hi", "hr", "hu", "id", "ja", "ko", "no", "ro", "sk", "th", "tr", "uk", "vi", "zh", "any",
+]  # fmt: skip
+
+
+class GopherQualitySettings(WordSettings):
     """The limits of the nine rules; what is measured does not depend on them."""
 
     min_words: int = threshold(
@@ -24,7 +33,7 @@ class GopherQualitySettings(Settings):
     )
     max_words: int = threshold(100_000, f"Words {_PAPER}.", ge=1)
     min_mean_word_length: float = threshold(
-        3.0, f"Characters per word {_PAPER}. 0 for Chinese, Japanese and Thai, where each character is a word.", ge=0
+        3.0, f"Characters per word {_PAPER}. 1 for Chinese, Japanese and Thai, whose words are shorter.", ge=0
     )
     max_mean_word_length: float = threshold(10.0, f"Characters per word {_PAPER}.", gt=0)
     max_hash_sign_ratio: float = threshold(
@@ -49,7 +58,7 @@ class GopherQualitySettings(Settings):
     min_stop_words: int = threshold(
         2, f"Different stop words that must occur, whatever their case {_PAPER}. 0 for languages without a list.", ge=0
     )
-    stop_words: Literal["en", "de", "es", "fr", "it", "nl", "pl", "pt", "ru", "sv", "any"] = threshold(
+    stop_words: StopWordLanguage = threshold(
         "en", "Whose stop words count (stages/stop_words.py); `any` takes the language with the most."
     )
 
@@ -94,7 +103,7 @@ STAGE: Final = Stage(
     settings=GopherQualitySettings,
     adds=text_statistics.ADDS,
     measure=text_statistics.measure,
-    judge=judge,
+    judge=by_language(judge),
     judges=(
         "word_count",
         "mean_word_length",
@@ -107,4 +116,5 @@ STAGE: Final = Stage(
     ),
     libraries=text_statistics.LIBRARIES,
     modules=text_statistics.MODULES,
+    chosen_libraries=chosen_libraries,
 )

@@ -16,8 +16,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from stages import ngrams, words
-from stages.stage import Rule, Settings, Stage, threshold, verdicts
+from stages import ngrams, segmentation, words
+from stages.rules import by_language
+from stages.segmentation import WordSettings
+from stages.stage import Rule, Stage, threshold, verdicts
 
 _TABLE: Final = "(Gopher, table A1)"
 
@@ -26,7 +28,7 @@ def _limit(default: float, what: str) -> Any:
     return threshold(default, f"{what} {_TABLE}.", ge=0, le=1)
 
 
-class GopherRepetitionSettings(Settings):
+class GopherRepetitionSettings(WordSettings):
     """The thirteen limits of table A1; what is measured does not depend on them."""
 
     max_duplicate_line_fraction: float = _limit(0.30, "Share of the lines")
@@ -45,7 +47,7 @@ class GopherRepetitionSettings(Settings):
 
 
 #: The measured columns in the order of table A1, each with its reason code. A limit is called max_<column>.
-_REASONS: Final = {
+REASONS: Final = {
     "duplicate_line_fraction": "duplicate_lines",
     "duplicate_paragraph_fraction": "duplicate_paragraphs",
     "duplicate_line_character_fraction": "duplicate_line_characters",
@@ -54,15 +56,24 @@ _REASONS: Final = {
     **{f"duplicate_{n}gram_fraction": "duplicate_ngrams" for n in ngrams.REPEATED},
 }
 
-#: All in [0, 1], rounded to 4 decimals; 0 where there is nothing to divide by.
-ADDS: Final = pa.schema([pa.field(column, pa.float64(), nullable=False) for column in _REASONS])
+#: The same fractions as DCLM counts them (stages/dclm_repetition.py), in the same order; those of the top n-grams may
+#: pass 1.
+DCLM_COLUMNS: Final = tuple(f"dclm_{column}" for column in REASONS)
+#: All but those in [0, 1], rounded to 4 decimals; 0 where there is nothing to divide by.
+ADDS: Final = pa.schema([pa.field(column, pa.float64(), nullable=False) for column in (*REASONS, *DCLM_COLUMNS)])
 
 
-def measure(docs: pa.Table, _settings: GopherRepetitionSettings, _resources: Mapping[str, Any]) -> pa.Table:
+#: What enters the key of the measure besides this module, for the records of the stages that share it.
+LIBRARIES: Final = ("numba",)
+MODULES: Final = ("stages.words", "stages.compiled", "stages.ngrams", "stages.segmentation")
+
+
+def measure(docs: pa.Table, settings: WordSettings, _resources: Mapping[str, Any]) -> pa.Table:
     """The columns of ADDS for the `text` of each document, in order; a null or empty text repeats nothing."""
     data, offsets = words.utf8(docs["text"])
     counts = np.zeros((docs.num_rows, ngrams.COUNTS), dtype=np.int64)
-    ngrams.count_documents(data, offsets, *words.character_table(), counts)
+    word_text = segmentation.word_text(docs["text"], settings.segmenters)
+    ngrams.count_documents(data, offsets, *words.character_table(), word_text, counts)
     column = counts.T
     characters = column[ngrams.CHARACTERS]
     measured = [
@@ -70,7 +81,12 @@ def measure(docs: pa.Table, _settings: GopherRepetitionSettings, _resources: Map
         words.fraction(column[ngrams.REPEATED_PARAGRAPHS], column[ngrams.PARAGRAPHS]),
         words.fraction(column[ngrams.REPEATED_LINE_CHARACTERS], characters),
         words.fraction(column[ngrams.REPEATED_PARAGRAPH_CHARACTERS], characters),
-        *(words.fraction(part, characters) for part in column[ngrams.TOP_CHARACTERS :]),
+        *(words.fraction(part, characters) for part in column[ngrams.TOP_CHARACTERS : ngrams.COPIED_LINES]),
+        words.fraction(column[ngrams.COPIED_LINES], column[ngrams.LINES]),
+        words.fraction(column[ngrams.COPIED_PARAGRAPHS], column[ngrams.PARAGRAPHS]),
+        words.fraction(column[ngrams.COPIED_LINE_CHARACTERS], column[ngrams.LINE_CHARACTERS]),
+        words.fraction(column[ngrams.COPIED_PARAGRAPH_CHARACTERS], column[ngrams.PARAGRAPH_CHARACTERS]),
+        *(words.fraction(part, column[ngrams.WORD_CHARACTERS]) for part in column[ngrams.TOP_WORD_CHARACTERS :]),
     ]
     return pa.table(measured, schema=ADDS)
 
@@ -86,7 +102,7 @@ def judge(docs: pa.Table, settings: GopherRepetitionSettings) -> pa.Table:
             threshold=limits[f"max_{column}"],
             detail=column,
         )
-        for column, reason in _REASONS.items()
+        for column, reason in REASONS.items()
     ]
     return verdicts(rules, docs.num_rows)
 
@@ -96,8 +112,9 @@ STAGE: Final = Stage(
     settings=GopherRepetitionSettings,
     adds=ADDS,
     measure=measure,
-    judge=judge,
-    judges=tuple(ADDS.names),
-    libraries=("numba",),
-    modules=("stages.words", "stages.compiled", "stages.ngrams"),
+    judge=by_language(judge),
+    judges=tuple(REASONS),
+    libraries=LIBRARIES,
+    modules=MODULES,
+    chosen_libraries=segmentation.chosen_libraries,
 )

@@ -61,6 +61,7 @@ DROP: Final[dict[str, str]] = {
     "lorem_ipsum": "placeholder text",
     "curly_bracket": "a curly bracket, the mark of code",
     "policy": "nothing is left but policy and script notices",
+    "removed_words": "corrections line by line removed too much of the text (RefinedWeb)",
     "line_punctuation": "too few lines end with punctuation",
     "short_lines": "too many short lines",
     "character_duplication": "too many characters are in repeated lines (FineWeb)",

@@ -85,6 +85,10 @@ def _no_resources(_: Any) -> tuple[Resource, ...]:
     return ()
 
 
+def _no_libraries(_: Any) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One row-local stage, as the catalogue in `stages/__init__.py` lists it."""
@@ -98,7 +102,7 @@ class Stage:
     adds: pa.Schema = field(default_factory=lambda: pa.schema([]))
     #: None for a stage that judges columns which another stage measured.
     measure: Measure | None = None
-    #: None for a stage that rejects nothing. It is given the columns of `judges` and no others.
+    #: None for a stage that rejects nothing. It is given the columns of `judged(settings)` and no others.
     judge: Judge | None = None
     judges: tuple[str, ...] = ()
     resources: Callable[[Any], tuple[Resource, ...]] = _no_resources
@@ -106,6 +110,12 @@ class Stage:
     libraries: tuple[str, ...] = ()
     #: Our own modules, besides the one that holds `measure`, whose source enters the key of the measure phase.
     modules: tuple[str, ...] = ()
+    #: Distributions that these settings ask for besides `libraries`.
+    chosen_libraries: Callable[[Any], tuple[str, ...]] = _no_libraries
+
+    def judged(self, settings: Settings) -> tuple[str, ...]:
+        """The columns that `judge` is given: `judges`, and the language if these settings' thresholds depend on it."""
+        return (*self.judges, "language") if getattr(settings, "per_language", None) else self.judges
 
     @property
     def rewrites(self) -> bool:

@@ -1,7 +1,8 @@
-"""The measure that Gopher's quality rules and FineWeb's share: counts of words, marks and lines, taken in one pass.
+"""The measure that Gopher's quality rules, DCLM's and FineWeb's share: words, marks and lines, counted in one pass.
 
-`measure` belongs to no stage alone: `gopher_quality` and `fineweb_quality` name it, and only judge its columns. It
-has no settings, so that both ask for the same work. The kernel counts in whole numbers; numpy divides.
+`measure` belongs to no stage alone: `gopher_quality`, `dclm_quality` and `fineweb_quality` name it, and only judge its
+columns. Its one setting is how words are cut (stages/segmentation.py): stages that agree on it ask for the same work.
+The kernel counts in whole numbers; numpy divides.
 """
 
 from collections.abc import Mapping
@@ -11,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from stages import words
+from stages import segmentation, words
 from stages.compiled import compiled
-from stages.stage import Settings
+from stages.segmentation import WordSettings
 from stages.stop_words import STOP_WORDS
 from stages.words import code_point, find_lines, find_words, mark_repeats
 
@@ -41,27 +42,35 @@ ADDS: Final = pa.schema(
         # Characters of lines that stood further up already, per character that is no line break.
         pa.field("repeated_line_character_fraction", pa.float64(), nullable=False),
         pa.field("newline_ratio", pa.float64(), nullable=False),  # line breaks per word or visible mark
+        # The next four are DCLM's (stages/dclm_quality.py). A piece is what stands between white space.
+        pa.field("mean_piece_length", pa.float64(), nullable=False),  # characters
+        pa.field("symbol_ratio", pa.float64(), nullable=False),  # `#` and ellipses together, per piece
+        pa.field("loose_bullet_line_fraction", pa.float64(), nullable=False),  # lines that begin with ●, •, * or -
+        pa.field("stop_word_occurrences_en", pa.int64(), nullable=False),  # each time counted
         # How many different ones of the language's stop words occur.
         *(pa.field(f"stop_words_{language}", pa.int64(), nullable=False) for language in STOP_WORDS),
     ]
 )
 #: What enters the key of the measure besides this module, for the records of the stages that share it.
 LIBRARIES: Final = ("numba",)
-MODULES: Final = ("stages.words", "stages.compiled", "stages.stop_words")
+MODULES: Final = ("stages.words", "stages.compiled", "stages.stop_words", "stages.segmentation")
 
 # The columns of the kernel's table of counts; the stop words of each language follow.
 (
     _CHARACTERS, _BREAKS, _WORDS, _WORD_CHARACTERS, _MARKS, _CHUNKS, _ALPHA_CHUNKS, _HASH_SIGNS, _ELLIPSES, _LINES,
-    _BULLET_LINES, _ELLIPSIS_LINES, _PUNCTUATED_LINES, _SHORT_LINES, _REPEATED_CHARACTERS, _STOP_WORDS,
-) = range(16)  # fmt: skip
+    _BULLET_LINES, _ELLIPSIS_LINES, _PUNCTUATED_LINES, _SHORT_LINES, _REPEATED_CHARACTERS,
+    _CHUNK_CHARACTERS, _LOOSE_BULLET_LINES, _ENGLISH_STOP_WORDS, _STOP_WORDS,
+) = range(19)  # fmt: skip
+_ENGLISH: Final = list(STOP_WORDS).index("en")
 
 
-def measure(docs: pa.Table, _settings: Settings, _resources: Mapping[str, Any]) -> pa.Table:
+def measure(docs: pa.Table, settings: WordSettings, _resources: Mapping[str, Any]) -> pa.Table:
     """The columns of ADDS for the `text` of each document, in order; a null or empty text counts as nothing."""
     data, offsets = words.utf8(docs["text"])
     kinds, small = words.character_table()
     counts = np.zeros((docs.num_rows, _STOP_WORDS + len(STOP_WORDS)), dtype=np.int64)
-    _count_documents(data, offsets, kinds, small, _stop_word_table(), _BULLETS, counts)
+    word_text = segmentation.word_text(docs["text"], settings.segmenters)
+    _count_documents(data, offsets, kinds, small, word_text, _stop_word_table(), _BULLETS, counts)
     column = counts.T
     word_count, line_count = column[_WORDS], column[_LINES]
     measured = [
@@ -78,7 +87,10 @@ def measure(docs: pa.Table, _settings: Settings, _resources: Mapping[str, Any]) 
         words.fraction(column[_SHORT_LINES], line_count),
         words.fraction(column[_REPEATED_CHARACTERS], column[_CHARACTERS] - column[_BREAKS]),
         words.fraction(column[_BREAKS], word_count + column[_MARKS]),
-        *column[_STOP_WORDS:],
+        words.fraction(column[_CHUNK_CHARACTERS], column[_CHUNKS]),
+        words.fraction(column[_HASH_SIGNS] + column[_ELLIPSES], column[_CHUNKS]),
+        words.fraction(column[_LOOSE_BULLET_LINES], line_count),
+        *column[_ENGLISH_STOP_WORDS:],
     ]
     return pa.table([np.ascontiguousarray(values) for values in measured], schema=ADDS)
 
@@ -103,15 +115,18 @@ def _stop_word_table() -> StopWords:
 
 
 @compiled
-def _count_stop_words(hashes: np.ndarray, stop_words: StopWords, seen: np.ndarray, found: np.ndarray) -> None:
-    """Sets `found` to how many different stop words of each language are among the words; `seen` is scratch."""
+def _count_stop_words(hashes: np.ndarray, stop_words: StopWords, seen: np.ndarray, found: np.ndarray) -> int:
+    """Sets `found` to how many different stop words of each language are among the words; `seen` is scratch. Returns
+    how often English ones occur."""
     stop_hashes, languages, numbers, flags = stop_words
     seen[:] = 0
+    english = 0
     for word in hashes:
         if flags[word & np.uint64(_FLAGS - 1)]:
             at = np.searchsorted(stop_hashes, word)
             while at < len(stop_hashes) and stop_hashes[at] == word:
                 seen[languages[at]] |= np.int64(1) << numbers[at]
+                english += languages[at] == _ENGLISH
                 at += 1
     for language in range(len(seen)):
         found[language] = 0
@@ -119,6 +134,7 @@ def _count_stop_words(hashes: np.ndarray, stop_words: StopWords, seen: np.ndarra
         while left:
             found[language] += left & 1
             left >>= 1
+    return english
 
 
 @compiled
@@ -140,6 +156,7 @@ def _count_chunks(data: np.ndarray, begin: int, end: int, kinds: np.ndarray, cou
                 counts[_CHUNKS] += 1
                 inside = True
                 alpha = False
+            counts[_CHUNK_CHARACTERS] += 1
             if not alpha and kind in (words.LETTER, words.LONE_LETTER):
                 counts[_ALPHA_CHUNKS] += 1
                 alpha = True
@@ -166,6 +183,7 @@ def _judge_line(
     """Adds what one line without outer white space says of itself: its bullet, its ellipsis, its last mark."""
     first, size = code_point(data, begin, end)
     following, _ = code_point(data, begin + size, end) if begin + size < end else (np.int64(0x20), np.int64(1))
+    counts[_LOOSE_BULLET_LINES] += first in (0x25CF, 0x2022, 0x2A, 0x2D)
     hyphen = (first == 0x2D or first == 0x2A) and kinds[following] & words.KIND == words.SPACE
     bullet = False
     for mark in bullets:
@@ -184,30 +202,34 @@ def _count_documents(
     offsets: np.ndarray,
     kinds: np.ndarray,
     small: np.ndarray,
+    word_text: segmentation.Words,
     stop_words: StopWords,
     bullets: np.ndarray,
     counts: np.ndarray,
 ) -> None:
     """Fills one row of `counts` for each document. Scratch arrays grow to the largest document's words and lines."""
+    word_data, word_offsets, word_kinds = word_text
     room = 1024
     starts, ends, lengths = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
     hashes, flags = np.empty(room, np.uint64), np.empty(room, np.bool_)
     seen = np.zeros(counts.shape[1] - _STOP_WORDS, np.int64)
     for row in range(len(offsets) - 1):
         begin, end = offsets[row], offsets[row + 1]
-        if (end - begin) // 2 + 1 > room:  # a word takes a byte and the gap before it another; so does a line
-            room = max(2 * room, (end - begin) // 2 + 1)
+        word_begin, word_end = word_offsets[row], word_offsets[row + 1]
+        most = max(end - begin, word_end - word_begin) // 2 + 1
+        if most > room:  # a word takes a byte and the gap before it another; so does a line
+            room = max(2 * room, most)
             starts, ends, lengths = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
             hashes, flags = np.empty(room, np.uint64), np.empty(room, np.bool_)
         count = counts[row]
         _count_chunks(data, begin, end, kinds, count)
 
-        n, marks = find_words(data, begin, end, kinds, small, starts, ends, hashes)
+        n, marks = find_words(word_data, word_begin, word_end, word_kinds, small, starts, ends, hashes)
         count[_WORDS] = n
         count[_MARKS] = marks
         for i in range(n):
             count[_WORD_CHARACTERS] += ends[i] - starts[i]
-        _count_stop_words(hashes[:n], stop_words, seen, count[_STOP_WORDS:])
+        count[_ENGLISH_STOP_WORDS] = _count_stop_words(hashes[:n], stop_words, seen, count[_STOP_WORDS:])
 
         n, breaks, characters = find_lines(data, begin, end, kinds, starts, ends, lengths, hashes, flags)
         count[_LINES] = n

@@ -4,7 +4,8 @@
 such as `_`), apostrophes (' and ’), soft hyphens and zero-width joiners belong to the word where they stand between
 two of its characters: `don't` and `snake_case` are one word, `well-known` is two, `_` and `'` alone are none.
 In scripts that put no space between words (Han, kana, Bopomofo, Thai, Lao, Myanmar, Khmer) each letter is a word,
-with its marks: a count of such words is a count of characters, and thresholds made for English do not fit it.
+with its marks: a count of such words is a count of characters, and thresholds made for English do not fit it. A
+segmenter may find the words instead (stages/segmentation.py).
 
 **Line.** What stands between two \\n, without white space at its ends; a line of nothing but white space is none.
 **Paragraph.** A maximal run of lines with no such blank line between them.
@@ -65,6 +66,11 @@ _SPACELESS: Final = (
 _ASSIGNED_BELOW: Final = 0x40000
 _VARIATION_SELECTORS: Final = slice(0xE0100, 0xE01F0)
 
+#: Stands between words that a segmenter found (stages/segmentation.py). A noncharacter, which Unicode keeps for uses
+#: within a program: it takes no place in the text.
+SEPARATOR: Final = "\ufdd0"
+_SEPARATOR: Final = 0xFDD0
+
 FNV_PRIME: Final = np.uint64(0x100000001B3)  # FNV-1a's prime and start, here over code points
 FNV_START: Final = np.uint64(0xCBF29CE484222325)
 _MIX_1: Final = np.uint64(0xFF51AFD7ED558CCD)  # MurmurHash3's finaliser, which spreads every bit over all others
@@ -110,6 +116,16 @@ def character_table() -> tuple[np.ndarray, np.ndarray]:
     for character in SENTENCE_ENDS:
         kinds[ord(character)] |= TERMINAL
     return kinds, small
+
+
+@cache
+def joined_kinds() -> np.ndarray:
+    """The kinds of characters for texts that a segmenter has cut: there, letters without spaces join like others."""
+    kinds, _ = character_table()
+    joined = kinds.copy()
+    lone = kinds & KIND == LONE_LETTER
+    joined[lone] = (kinds[lone] & ~np.uint8(KIND)) | LETTER
+    return joined
 
 
 def utf8(column: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -226,7 +242,7 @@ def find_words(
                 last_mark = code
             elif kind != MARK:
                 last_mark = -1
-        position += 1
+        position += code != _SEPARATOR
         place += size
     if open_word and words <= room:
         ends[words - 1], hashes[words - 1] = reached, mix(whole)
@@ -308,9 +324,30 @@ def mark_repeats(hashes: np.ndarray, count: int, repeats: np.ndarray) -> None:
         table[slot] = hashes[i]
 
 
+@compiled
+def mark_copies(hashes: np.ndarray, count: int, repeats: np.ndarray, copies: np.ndarray) -> None:
+    """`mark_repeats`, and sets `copies[i]` if any other of `hashes[:count]` equals `hashes[i]`. Linear."""
+    size = 16
+    while size < 2 * count:
+        size *= 2
+    table = np.zeros(size, dtype=np.uint64)
+    first = np.zeros(size, dtype=np.int64)
+    mask = np.uint64(size - 1)
+    for i in range(count):
+        slot = hashes[i] & mask
+        while table[slot] != 0 and table[slot] != hashes[i]:
+            slot = (slot + np.uint64(1)) & mask
+        repeats[i] = copies[i] = table[slot] == hashes[i]
+        if repeats[i]:
+            copies[first[slot]] = True
+        else:
+            first[slot] = i
+        table[slot] = hashes[i]
+
+
 def word_hash(word: str) -> int:
-    """The hash that `find_words` gives to `word`. `ValueError` if it is not exactly one word."""
-    kinds, small = character_table()
+    """The hash that `find_words` gives to `word`. `ValueError` if it is not one word (a segmenter's will do)."""
+    kinds, small = joined_kinds(), character_table()[1]
     data = np.frombuffer(word.encode(), dtype=np.uint8)
     starts, ends, hashes = np.zeros(2, np.int64), np.zeros(2, np.int64), np.zeros(2, np.uint64)
     words, _ = find_words(data, 0, len(data), kinds, small, starts, ends, hashes)

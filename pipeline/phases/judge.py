@@ -62,8 +62,8 @@ def _verdict(files: Files, judgement: Judgement, unit: str) -> pa.Table:
     definition = stages.CATALOGUE[judgement.stage]
     assert isinstance(definition, Stage)
     assert definition.judge is not None
-    columns = read_documents(files, judgement.view, unit, list(definition.judges), alive_only=False)
     settings = definition.settings.model_validate(judgement.settings)
+    columns = read_documents(files, judgement.view, unit, list(definition.judged(settings)), alive_only=False)
     verdict = definition.judge(columns.drop_columns(["row"]), settings)
     assert verdict.num_rows == columns.num_rows
     return verdict

@@ -7,6 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.gopher_repetition import REASONS
+
 #: stage -> column -> (reason, words that the ledger's detail begins with, setting of the least, setting of the most).
 #: Where one reason stands for two columns the detail tells them apart.
 _RULES: Mapping[str, Mapping[str, tuple[str, str, str, str]]] = {
@@ -37,6 +39,21 @@ _RULES: Mapping[str, Mapping[str, tuple[str, str, str, str]]] = {
             )
             for n in range(5, 11)
         },
+    },
+    "dclm_quality": {
+        "word_count": ("word_count", "", "min_words", "max_words"),
+        "mean_piece_length": ("mean_word_length", "", "min_mean_piece_length", "max_mean_piece_length"),
+        "symbol_ratio": ("symbol_ratio", "", "", "max_symbol_ratio"),
+        "loose_bullet_line_fraction": ("bullet_lines", "", "", "max_bullet_line_fraction"),
+        "ellipsis_line_fraction": ("ellipsis_lines", "", "", "max_ellipsis_line_fraction"),
+        "alpha_word_fraction": ("alpha_words", "", "min_alpha_word_fraction", ""),
+        "stop_word_occurrences_en": ("stop_words", "", "min_stop_words", ""),
+    },
+    "dclm_repetition": {
+        f"dclm_{column}": (reason, f"dclm_{column}", "", f"max_{column}") for column, reason in REASONS.items()
+    },
+    "refinedweb_lines": {
+        "refinedweb_removed_word_fraction": ("removed_words", "", "", "max_removed_word_fraction"),
     },
     "c4_quality": {
         "c4_sentences": ("sentence_count", "", "min_sentences", ""),

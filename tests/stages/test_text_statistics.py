@@ -79,4 +79,4 @@ def test_a_null_is_an_empty_text():
 
 def test_the_two_stages_share_one_measure():
     assert GOPHER.measure is FINEWEB.measure
-    assert GOPHER.settings().measuring() == FINEWEB.settings().measuring() == {}
+    assert GOPHER.settings().measuring() == FINEWEB.settings().measuring() == {"segmenters": []}
