@@ -28,6 +28,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 import stages
 from stages.extract import ExtractSettings
+from stages.fasttext_text import FOLDER_PREFIX
 from stages.gopher_quality import GopherQualitySettings
 from stages.language import LanguageSettings
 from stages.stage import Exchange, Extraction, Settings, Stage
@@ -397,6 +398,8 @@ def _files_of(paths: Sequence[str]) -> tuple[str, ...]:
 
 def absolute(path: str) -> str:
     """A local path made absolute (file:// too); `builtin/NAME` and other addresses (s3://…) stay as they are."""
+    if path.startswith(FOLDER_PREFIX):
+        return FOLDER_PREFIX + str(Path(path.removeprefix(FOLDER_PREFIX)).resolve())
     path = path.removeprefix("file://")
     return path if "://" in path or path.startswith("builtin/") else str(Path(path).resolve())
 
