@@ -2,7 +2,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3.11
 
-.PHONY: setup demo test proofs check bench clean
+.PHONY: setup demo test proofs check bench models clean
 setup: $(VENV)/.done
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q -c constraints.txt torch && $(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,demo,pdf-mupdf,s3]' && touch $@
@@ -16,5 +16,8 @@ check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 bench: setup
 	$(BIN)/python -m benchmarks
+# The bundled models again, from the labelled data that their cards name: make models DATA=folder
+models: setup
+	$(BIN)/python -m benchmarks.train_builtin $(DATA)
 clean:
 	rm -rf $(VENV) tamis-demo tamis-out

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,9 +20,10 @@ import numpy as np
 import typer
 
 from pipeline.labels import Label, read_labels
-from pipeline.metrics import Evaluation, Interval, evaluate_scores
+from pipeline.metrics import Evaluation, evaluate_scores, plot
+from pipeline.model_card import About, model_card, shown
 from pipeline.models import BUILTIN_PREFIX, builtin_path, file_sha256, load_fasttext
-from stages.fasttext_text import LABEL_PREFIX, label_scores, one_line
+from stages.fasttext_text import ANY_ENDING, LABEL_PREFIX, label_scores, one_line
 
 #: Keys of the two hashes, so that the held-out part says nothing about the order of training.
 _HELD_OUT_KEY: Final = b"tamis classifier held-out"
@@ -54,6 +54,9 @@ class Training:
     hash_rows: int = 200_000
     #: Whether texts are lower-cased; a stage or `evaluate` must then do the same.
     lowercase: bool = False
+    #: Whether each Han character and kana is a word (with word_ngrams 2 pairs of them are features). A stage or
+    #: `evaluate` must do the same.
+    split_characters: bool = False
     #: Whether the file holds 8-bit codes instead of floats. A file of a fraction of the size, for a small loss: 0.003
     #: to 0.009 of ROC area on the bundled toxicity task.
     quantise: bool = True
@@ -87,8 +90,10 @@ def train(
     """Train, and write `out`.ftz and `out`.md.
 
     With `positive`, its labels become one (named as the first) and all others `other`; without, labels stay as they
-    are. `licence`, `source` (what the labels are) and `use` (intended use) go into the card; `notes`, given the
-    finished model, writes its last part.
+    are. They also stay where a positive one ends with `*` and so means all that begin so: a model that tells the kinds
+    apart finds them all together better where they differ.
+    `licence`, `source` (what the labels are) and `use` (intended use) go into the card; `notes`, given the finished
+    model, writes its last part.
     ValueError if fewer than two labels are left or there are too few words to learn from.
     """
     options = options or Training()
@@ -106,10 +111,17 @@ def train(
     _into_place(partial, file)
     sha256 = file_sha256(file)
     loaded = load_fasttext(file, sha256)
+    sought = {_clean(positive[0]): positive if _keeps_kinds(positive) else [_clean(positive[0])]} if positive else {}
     evaluations = {
-        name: evaluate(loaded, held_out, positive=[name], lowercase=options.lowercase)
-        for name in ([_clean(positive[0])] if positive else names)
-        if any(each.label == name for each in held_out)
+        name: evaluate(
+            loaded,
+            held_out,
+            positive=labels_of,
+            lowercase=options.lowercase,
+            split_characters=options.split_characters,
+        )
+        for name, labels_of in (sought or {name: [name] for name in names}).items()
+        if any(is_positive(each.label, labels_of) for each in held_out)
     }
     trained = Trained(
         model=file,
@@ -119,7 +131,15 @@ def train(
         held_out_rows=len(held_out),
         evaluations=evaluations,
     )
-    card = _card(trained, merged, options=options, licence=licence, source=source, use=use)
+    card = model_card(
+        file,
+        trained.sha256,
+        merged,
+        options=asdict(options),
+        rows=(len(training), len(held_out)),
+        evaluations=evaluations,
+        about=About(licence=licence, source=source, use=use),
+    )
     if notes is not None:
         card += "\n" + notes(loaded).strip() + "\n"
     partial.write_text(card, encoding="utf-8")
@@ -135,18 +155,30 @@ def evaluate(
     model_label: str | None = None,
     threshold: float | None = None,
     lowercase: bool = False,
+    split_characters: bool = False,
 ) -> Evaluation:
     """How well the model's probability of `model_label` finds the rows whose label is in `positive`.
 
-    Without `model_label` it is the first positive label, as `train` names it. ValueError if no row is positive.
+    A label that ends with `*` means all that begin so. Without `model_label` it is the first positive label, as
+    `train` names it. ValueError if no row is positive.
     """
     model_label = model_label or LABEL_PREFIX + _clean(positive[0])
-    truth = np.array([each.label in positive for each in labels], dtype=bool)
+    truth = np.array([is_positive(each.label, positive) for each in labels], dtype=bool)
     if not truth.any():
         found = ", ".join(sorted({each.label for each in labels})[:10])
         raise ValueError(f"no row has the label {' or '.join(positive)}; the labels are {found}. Check --positive")
-    scores = label_scores(model, [one_line(each.text, lowercase=lowercase) for each in labels], label=model_label)
+    lines = [one_line(each.text, lowercase=lowercase, split_characters=split_characters) for each in labels]
+    scores = label_scores(model, lines, label=model_label)
     return evaluate_scores(scores, truth, threshold=threshold)
+
+
+def is_positive(label: str, positive: Sequence[str]) -> bool:
+    """Whether `positive` names the label, as it stands or by its beginning (`toxic*`)."""
+    return any(label == each or (each.endswith(ANY_ENDING) and label.startswith(each[:-1])) for each in positive)
+
+
+def _keeps_kinds(positive: Sequence[str]) -> bool:
+    return any(each.endswith(ANY_ENDING) for each in positive)
 
 
 def is_held_out(group: str, *, fraction: float) -> bool:
@@ -164,7 +196,7 @@ def _clean(label: str) -> str:
 
 
 def _merge(each: Label, *, positive: Sequence[str]) -> Label:
-    if not positive:
+    if not positive or _keeps_kinds(positive):
         return Label(text=each.text, label=_clean(each.label), group=each.group)
     name = _clean(positive[0]) if each.label in positive else OTHER
     return Label(text=each.text, label=name, group=each.group)
@@ -175,7 +207,9 @@ def _fit(training: Sequence[Label], *, options: Training) -> Any:
     lines = sorted(
         (
             _keyed(each.text, key=_ORDER_KEY),
-            f"{LABEL_PREFIX}{each.label} {one_line(each.text, lowercase=options.lowercase)}\n",
+            f"{LABEL_PREFIX}{each.label} "
+            + one_line(each.text, lowercase=options.lowercase, split_characters=options.split_characters)
+            + "\n",
         )
         for each in training
     )
@@ -214,47 +248,6 @@ def _into_place(partial: Path, final: Path) -> None:
     partial.replace(final)
 
 
-def _card(trained: Trained, labels: Sequence[Label], *, options: Training, licence: str, source: str, use: str) -> str:
-    """The model card: what the model is, what it was made from, what it reached. No date, no machine: same labels and
-    options, same bytes."""
-    counts = Counter(each.label for each in labels)
-    digest = hashlib.sha256()
-    for line in sorted(f"{each.label}\t{each.group}\t{each.text}" for each in labels):
-        digest.update(hashlib.sha256(line.encode("utf-8", "replace")).digest())
-    rows = "\n".join(f"| `{LABEL_PREFIX}{name}` | {count:,} |" for name, count in sorted(counts.items()))
-    figures = "\n".join(
-        f"| {name} | {each.rows:,} | {each.positives:,} | {_shown(each.roc_auc)} | {_shown(each.pr_auc)} "
-        f"| {each.threshold:.4f} | {_shown(each.precision)} | {_shown(each.recall)} |"
-        for name, each in trained.evaluations.items()
-    )
-    settings = ", ".join(f"{name}={value}" for name, value in asdict(options).items())
-    parts = [
-        (
-            f"# {trained.model.stem}\n\nA fastText text classifier. File `{trained.model.name}`, "
-            f"{trained.model.stat().st_size:,} bytes, sha256 `{trained.sha256}`."
-        ),
-        f"## Intended use\n\n{use}",
-        f"## Licence\n\n{licence}",
-        (
-            f"## Data\n\n{source}\n\n| label | texts |\n|---|---|\n{rows}\n\n"
-            f"{trained.trained_rows:,} texts were trained on, {trained.held_out_rows:,} held out by a keyed hash of "
-            f"their group. Fingerprint of all labels (order does not matter): `{digest.hexdigest()}`."
-        ),
-        f"## Training\n\n{settings}. One thread, fixed seed: the same labels give the same file.",
-        (
-            "## Figures on the held-out part\n\nWith 95 % bootstrap intervals. The threshold is the one with the best "
-            "F1; precision and recall are at it.\n\n"
-            "| label | texts | of them positive | ROC area | PR area | threshold | precision | recall |\n"
-            f"|---|---|---|---|---|---|---|---|\n{figures}"
-        ),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _shown(interval: Interval) -> str:
-    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
-
-
 app = typer.Typer(
     help="Train a fastText classifier on your own labels, or measure one.", no_args_is_help=True, add_completion=False
 )
@@ -285,6 +278,9 @@ def train_command(
     ] = (0, 0),
     hash_rows: Annotated[int, typer.Option(help="Rows shared by sequences.", min=256)] = Training.hash_rows,
     lowercase: Annotated[bool, typer.Option(help="Lower-case the texts; stages must be told so too.")] = False,
+    split_characters: Annotated[
+        bool, typer.Option(help="Each Han character and kana a word; stages must be told so too.")
+    ] = False,
     quantise: Annotated[bool, typer.Option(help="Store 8-bit codes instead of floats.")] = Training.quantise,
     seed: Annotated[int, typer.Option(help="Seed of the first weights.")] = Training.seed,
     held_out: Annotated[
@@ -303,6 +299,7 @@ def train_command(
         max_characters=characters[1],
         hash_rows=hash_rows,
         lowercase=lowercase,
+        split_characters=split_characters,
         quantise=quantise,
         seed=seed,
         held_out_fraction=held_out,
@@ -341,6 +338,12 @@ def eval_command(
         float | None, typer.Option(help="Score from which a text counts as found; default: best F1.", min=0, max=1)
     ] = None,
     lowercase: Annotated[bool, typer.Option(help="Lower-case the texts, as the model was trained.")] = False,
+    split_characters: Annotated[
+        bool, typer.Option(help="Each Han character and kana a word, as the model was trained.")
+    ] = False,
+    plot_file: Annotated[
+        Path | None, typer.Option("--plot", help="Write calibration, precision and recall as a picture: .svg or .png.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
 ) -> None:
     """Measure a classifier on your labels: areas, precision and recall with 95 % intervals."""
@@ -354,7 +357,10 @@ def eval_command(
             model_label=model_label,
             threshold=threshold,
             lowercase=lowercase,
+            split_characters=split_characters,
         )
+        if plot_file is not None:
+            plot(found, plot_file, title=f"{model} on {labels.name}")
     if as_json:
         # NaN is no JSON: an area that is not defined (one kind of rows only) is null.
         values = {"model": model, "sha256": file_sha256(path), **asdict(found)}
@@ -375,14 +381,16 @@ def _mistakes_end_in_2() -> Iterator[None]:
 
 def _sentence(each: Evaluation) -> str:
     return (
-        f"ROC area {_shown(each.roc_auc)}, PR area {_shown(each.pr_auc)} on {each.rows:,} texts, {each.positives:,} "
-        f"positive. From {each.threshold:.4f} upwards: precision {_shown(each.precision)}, recall "
-        f"{_shown(each.recall)}; finds {each.found_fraction:.1%} of all, misses {each.missed_positives:,} positives, "
-        f"takes {each.false_positives:,} others"
+        f"ROC area {shown(each.roc_auc)}, PR area {shown(each.pr_auc)} on {each.rows:,} texts, {each.positives:,} "
+        f"positive. From {each.threshold:.4f} upwards: precision {shown(each.precision)}, recall "
+        f"{shown(each.recall)}; finds {each.found_fraction:.1%} of all, misses {each.missed_positives:,} positives, "
+        f"takes {each.false_positives:,} others; its probabilities are off by {each.calibration_error:.3f} on average"
     )
 
 
 def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
     return None if isinstance(value, float) and value != value else value

@@ -41,6 +41,7 @@ _ALWAYS_LIBRARIES = ("pyarrow", "numpy", "xxhash")
 _READ_LIBRARIES = ("fastwarc", "resiliparse")
 #: Columns that exchanges look at, as far as a view has them.
 _EXCHANGE_READS = ("id", "source", "url", "date", "text", "quality_score")
+_TRANSFORMER_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors")
 _TRAFILATURA = ("trafilatura", "lxml", "justext", "htmldate", "courlan", "lxml-html-clean")
 _HTML_LIBRARIES = {
     "trafilatura": _TRAFILATURA,
@@ -115,14 +116,28 @@ class Flow:
         yield from self._chain(chain)
 
     def run(
-        self, phase: str, function: str, arguments: dict[str, Any], *, each: Mapping[str, dict[str, Any]] | None = None
+        self,
+        phase: str,
+        function: str,
+        arguments: dict[str, Any],
+        *,
+        each: Mapping[str, dict[str, Any]] | None = None,
+        gpu: bool = False,
     ) -> list[Commit]:
         """One task for every unit of the view, each given the arguments, its unit, and what `each` holds for it."""
         own = each or {}
         return self.engine.run(
-            [Task(phase=phase, unit=unit, function=function, arguments={**arguments, **own.get(unit, {}), "unit": unit})
-             for unit in self.view.units]
-        )  # fmt: skip
+            [
+                Task(
+                    phase=phase,
+                    unit=unit,
+                    function=function,
+                    arguments={**arguments, **own.get(unit, {}), "unit": unit},
+                    gpu=gpu,
+                )
+                for unit in self.view.units
+            ]
+        )
 
     def _extract(self, label: str, entry: StageEntry) -> None:
         settings = entry.settings.model_dump(mode="json")
@@ -182,8 +197,11 @@ class Flow:
             [found[each.name], each.kind, Path(each.reference).suffixes, dict(each.parameters)] for each in needed
         ]
         held = [self.view.holder(column) for column in definition.reads]
+        on_gpu = any(resource.kind == "sequence_classifier" for resource in needed)
         modules = (function.__module__, "pipeline.phases.measure", *definition.modules)
         libraries = (*definition.libraries, *definition.chosen_libraries(entry.settings))
+        if on_gpu:
+            modules, libraries = (*modules, "train.sequence_classifier"), (*libraries, *_TRANSFORMER_LIBRARIES)
         key = self._key([function.__qualname__, settings, read_as, held], modules, libraries)
         phase = f"measure-{function.__module__.rpartition('.')[2]}-{key}"
         layer = Layer(phase=phase, columns=tuple(definition.adds.names))
@@ -201,7 +219,7 @@ class Flow:
             "resources": found,
             "view": view,
         }
-        return partial(self.run, phase, "pipeline.phases.measure:run", arguments)
+        return partial(self.run, phase, "pipeline.phases.measure:run", arguments, gpu=on_gpu)
 
     def _judge(self, judged: Sequence[tuple[str, StageEntry, View]], before: View) -> None:
         judgements = []

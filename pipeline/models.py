@@ -19,8 +19,9 @@ BUILTIN_PREFIX: Final = "builtin/"
 BUILTIN: Final[dict[str, str]] = {
     "lid.176": "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83",
     # Made by benchmarks/train_builtin.py.
-    "quality-en": "79f119c876e3a41ce52369157011cc68f7bc0185f3f8de588043aa43512f8e85",
-    "toxicity-en": "dc0b9de583ffc774bae00ba47731028a1e258f4e7dd7ab4562b8d1793d69ce68",
+    "quality-en": "dd8df2e7aeb1fd4caf5eec326066b87830d4624e2c549b1797b1a24e761a0c19",
+    "toxicity-en": "91ee09d70d83e6511fb2875e0e394e16905a45c2c27cb0cc019a2f36a1e6fcae",
+    "toxicity-zh": "199b6458f988a059e5f8c647c3b37a9fde5114cb25942936f0c2dd6a39aba6ce",
 }
 
 # The layout of fastText's model files, version 12 (fasttext.cc, args.cc, dictionary.cc, quantmatrix.cc: MIT).

@@ -38,6 +38,8 @@ class Task:
     unit: str
     function: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether it runs faster on a GPU. A runner gives it one to itself where there is one; it does without otherwise.
+    gpu: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

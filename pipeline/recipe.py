@@ -23,6 +23,7 @@ from pipeline.yaml_tree import RecipeError as RecipeError
 from pipeline.yaml_tree import apply_override, explain, nearest, parse, place_of
 from stages.dclm_quality import DclmQualitySettings
 from stages.extract import ExtractSettings
+from stages.fasttext_text import FOLDER_PREFIX
 from stages.gopher_quality import GopherQualitySettings
 from stages.language import LanguageSettings
 from stages.rules import RuleSettings
@@ -343,5 +344,7 @@ def _files_of(paths: Sequence[str]) -> tuple[str, ...]:
 
 def absolute(path: str) -> str:
     """A local path made absolute (file:// too); `builtin/NAME` and other addresses (s3://…) stay as they are."""
+    if path.startswith(FOLDER_PREFIX):
+        return FOLDER_PREFIX + str(Path(path.removeprefix(FOLDER_PREFIX)).resolve())
     path = path.removeprefix("file://")
     return path if "://" in path or path.startswith("builtin/") else str(Path(path).resolve())

@@ -15,15 +15,19 @@ import pyarrow.parquet as pq
 from pipeline.models import builtin_path, load_fasttext
 from pipeline.shared_lists import shared_list
 from stages.decontaminate import build_benchmark
+from stages.fasttext_text import FOLDER_PREFIX
 from stages.held_out import build_index
 from stages.stage import Resource
 from stages.url_filter import build_list
+from stages.word_list import build_words
 
 _READ_BYTES = 1 << 20
 #: The one model that lies in another package.
 _PY3LANGID = "builtin/py3langid"
 #: Resources that a worker keeps; decontamination has one for each benchmark.
 _LOADED = 64
+#: Endings of what a sequence classifier is loaded from.
+_MODEL_FILES = (".json", ".txt", ".model", ".safetensors")
 
 
 class ResourceError(ValueError):
@@ -34,6 +38,11 @@ def locate(reference: str) -> Path:
     """The file behind `builtin/NAME` or a path. ResourceError if there is none."""
     if reference == _PY3LANGID:
         return Path(py3langid.langid.MODEL_DIR, py3langid.langid.MODEL_FILE)
+    if reference.startswith(FOLDER_PREFIX):
+        folder = Path(reference.removeprefix(FOLDER_PREFIX))
+        if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+            raise ResourceError(f"{reference}: no folder with a config.json and .safetensors weights")
+        return folder
     path = Path(builtin_path(reference)) if reference.startswith("builtin/") else Path(reference)
     if not path.is_file():
         raise ResourceError(f"{reference}: there is no such file ({path.absolute()})")
@@ -50,11 +59,23 @@ def _sha256(path: str, size: int, modified_ns: int) -> str:
     return digest.hexdigest()
 
 
+def _file_sha256(path: Path) -> str:
+    stat = path.stat()
+    return _sha256(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def _folder_sha256(folder: Path) -> str:
+    """sha256 over the names and sha256s of what a model is loaded from: what `sha256sum FILES | sha256sum` prints for
+    the .json, .txt, .model and .safetensors files in the order of their names."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file.suffix in _MODEL_FILES)
+    lines = "".join(f"{_file_sha256(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
 def identify(resource: Resource) -> str:
     """The resource's sha256. ResourceError if the recipe expects another."""
     path = locate(resource.reference)
-    stat = path.stat()
-    found = _sha256(str(path), stat.st_size, stat.st_mtime_ns)
+    found = _folder_sha256(path) if path.is_dir() else _file_sha256(path)
     if resource.sha256 is not None and resource.sha256.lower() != found:
         raise ResourceError(
             f"{resource.reference}: its sha256 is {found}, the recipe expects {resource.sha256}. "
@@ -83,12 +104,19 @@ def load_resources(resources: Sequence[Resource], *, expected: Mapping[str, str]
 def _load(kind: str, path: str, sha256: str, parameters: str) -> Any:
     if kind == "fasttext":
         return load_fasttext(Path(path), sha256)
+    if kind == "sequence_classifier":
+        # Here and not above: it needs torch, and transformers, which is an extra.
+        from train.sequence_classifier import SequenceClassifier
+
+        return SequenceClassifier(Path(path))
     if kind == "py3langid":
         return py3langid.langid.LanguageIdentifier.from_model_file(path, norm_probs=True)
     if kind == "held_out":
         return build_index(read_texts(Path(path)), **json.loads(parameters))
     if kind == "url_list":
         return shared_list(build_list, lambda: read_lines(Path(path)), sha256=sha256)
+    if kind == "word_list":
+        return build_words(read_lines(Path(path)))
     if kind == "benchmark":
         try:
             return build_benchmark(read_objects(Path(path)), **json.loads(parameters))

@@ -16,6 +16,7 @@ from stages import (
     refinedweb_lines,
     toxicity,
     url_filter,
+    word_list,
 )
 from stages.bloom_dedup import BloomSettings
 from stages.exact_dedup import ExactDedupSettings
@@ -36,6 +37,7 @@ _ALL: tuple[Stage | Exchange | Extraction, ...] = (
     fineweb_quality.STAGE,
     quality.STAGE,
     toxicity.STAGE,
+    word_list.STAGE,
     pii.STAGE,
     held_out.STAGE,
     decontaminate.STAGE,

@@ -5,6 +5,7 @@ page holding that word would be judged by its beginning only, and it takes a wor
 answer. Neither may come from a page.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -21,18 +22,32 @@ END_OF_LINE = "</s>"
 #: costs the memory of one call.
 CALL_CHARACTERS = 16_000_000
 
+#: Begins the name of a folder that holds a Hugging Face sequence classifier.
+FOLDER_PREFIX = "hf:"
 
-def one_line(text: str, *, lowercase: bool = False) -> str:
+#: Ends a setting that means every label with this beginning.
+ANY_ENDING = "*"
+
+#: Characters of scripts without spaces between words, each a word of its own where a model was trained so: kana, Han
+#: and its extensions, half-width kana. Hangul has spaces.
+_WITHOUT_SPACES = re.compile(
+    "([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff])"
+)
+
+
+def one_line(text: str, *, lowercase: bool = False, split_characters: bool = False) -> str:
     """The text as one line of words with single spaces; empty if there is no word.
 
     Every run of Unicode white space becomes one space, a lone surrogate a question mark; fastText's own two markers
     become spaces. Digits and punctuation stay, and case unless `lowercase`, so that models trained elsewhere on plain
-    lines are scored as they were trained.
+    lines are scored as they were trained. With `split_characters` every Han character and kana is a word.
     """
     if lowercase:
         text = text.lower()  # first: lower-casing may spell out a marker
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()
+        if split_characters:
+            text = _WITHOUT_SPACES.sub(r" \1 ", text)
     if "\0" in text:
         text = text.replace("\0", " ")
     if END_OF_LINE in text:
@@ -83,24 +98,31 @@ def top_labels(model: Any, lines: Sequence[str], *, count: int) -> list[list[tup
 
 
 def label_scores(model: Any, lines: Sequence[str], *, label: str) -> np.ndarray:
-    """For each line the probability of `label` (float64, 4 decimals, within [0, 1]).
+    """For each line the probability of `label` (float64, 4 decimals, within [0, 1]); with a `*` at its end, that of all
+    labels that begin so, together.
 
     0.0 for a line without a word or with none that the model knows. ValueError if the model has no such label.
     """
     known = model.get_labels()
-    if label not in known:
+    if label.endswith(ANY_ENDING):
+        wanted = {each for each in known if each.startswith(label.removesuffix(ANY_ENDING))}
+    else:
+        wanted = {label} & set(known)
+    if not wanted:
         some = ", ".join(sorted(known)[:10])
         raise ValueError(f"the model has no label {label!r}: set `label` to one of its {len(known)} labels ({some})")
     scores = np.zeros(len(lines), dtype=np.float64)
     for row, (found, probabilities) in enumerate(_answers(model, lines, k=len(known))):
-        if lines[row] and label in found:
-            scores[row] = probabilities[found.index(label)]
+        if lines[row]:
+            scores[row] = sum(value for name, value in zip(found, probabilities, strict=False) if name in wanted)
     return _as_scores(scores)
 
 
 def model_resource(*, reference: str, sha256: str | None) -> tuple[Resource, ...]:
-    """What a stage that is judged by one fastText model asks the pipeline to load, under the name `model`."""
-    return (Resource(name="model", kind="fasttext", reference=reference, sha256=sha256),)
+    """What a stage that is judged by one classifier asks the pipeline to load, under the name `model`: a fastText file,
+    or with `hf:` the folder of a sequence classifier, which answers in the same way."""
+    kind = "sequence_classifier" if reference.startswith(FOLDER_PREFIX) else "fasttext"
+    return (Resource(name="model", kind=kind, reference=reference, sha256=sha256),)
 
 
 def _answers(model: Any, lines: Sequence[str], *, k: int) -> Iterator[tuple[Sequence[str], Sequence[float]]]:

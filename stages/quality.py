@@ -13,19 +13,26 @@ from stages.stage import Resource, Rule, Settings, Stage, place, setting, thresh
 
 
 class QualitySettings(Settings):
-    model: str = place("builtin/quality-en", "`builtin/NAME` or the path of a fastText classifier")
+    model: str = place(
+        "builtin/quality-en",
+        "`builtin/NAME` the path of a fastText classifier, or `hf:FOLDER` of a sequence classifier",
+    )
     sha256: str | None = place(
         None, "sha256 of a model file of your own, 64 hex digits; refused if it differs", pattern="^[0-9a-f]{64}$"
     )
-    label: str = setting("__label__hq", "the label whose probability is the score", min_length=1)
+    label: str = setting(
+        "__label__hq",
+        "the label whose probability is the score; with a * at its end all labels that begin so, together",
+        min_length=1,
+    )
     lowercase: bool = setting(
         False,
         "whether the model was trained on lower-cased text (`tamis classifier train --lowercase`); the bundled one was "
         "not: lower-casing gained it nothing",
     )
     min_score: float = threshold(
-        0.005,
-        "score below which a document is dropped; the default drops the worst fifth of English crawl text "
+        0.001,
+        "score below which a document is dropped; the default drops the worst third of English crawl text "
         "(figures in the model card)",
         ge=0,
         le=1,

@@ -68,6 +68,7 @@ DROP: Final[dict[str, str]] = {
     "newline_ratio": "too many line breaks for each word (FineWeb)",
     "quality": "the quality classifier's score is too low",
     "toxicity": "the toxicity classifier's score is too high",
+    "listed_words": "too many words of a word list",
     "pii": "too many e-mail addresses, phone numbers, keys or other personal data",
     "same_url": "fetched from the same address as a document that was kept",
     "exact_dup": "the same text as a document that was kept",

@@ -90,6 +90,11 @@ class RayRunner:
             **({} if address else local),
         )
         self._remote = ray.remote(max_retries=0, num_cpus=1)(_execute)
+        # A worker that has loaded a model onto a GPU serves the next task too (Ray's own choice would be a new worker).
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        self._remote_gpu = (
+            ray.remote(max_retries=0, num_cpus=1, num_gpus=1, max_calls=0)(_execute) if gpus else self._remote
+        )
 
     def run(self, work: str, tasks: Sequence[Task]) -> Iterator[tuple[int, Commit]]:
         waiting = list(range(len(tasks)))[::-1]
@@ -98,7 +103,8 @@ class RayRunner:
         while waiting or under_way:
             while waiting and len(under_way) < _WINDOW_PER_WORKER * self.workers:
                 place = waiting.pop()
-                under_way[self._remote.remote(work, tasks[place], str(ROOT))] = place
+                remote = self._remote_gpu if tasks[place].gpu else self._remote
+                under_way[remote.remote(work, tasks[place], str(ROOT))] = place
             ready, _ = ray.wait(list(under_way), num_returns=1)
             for reference in ready:
                 place = under_way.pop(reference)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from pipeline.classifier import Training, app, evaluate, is_held_out, train
 from pipeline.labels import Label, read_labels
-from pipeline.metrics import evaluate_scores, roc_auc
+from pipeline.metrics import evaluate_scores, paired_difference, roc_auc
 from pipeline.models import BUILTIN, BUILTIN_FOLDER, builtin_path, file_sha256, load_fasttext
 
 SMALL = Training(dimension=4, epochs=3, min_count=1, word_ngrams=2, hash_rows=500, held_out_fraction=0.3)
@@ -152,6 +152,54 @@ def test_intervals_hold_the_value_narrow_with_rows_and_repeat():
     assert evaluate_scores(scores, truth) == evaluate_scores(scores, truth)
 
 
+def test_calibration_by_hand():
+    # Twenty rows in ten bins of two: scores of .25 of which a quarter is true, and of .75 of which all are.
+    scores, truth = np.array([0.25] * 8 + [0.75] * 12), np.array([True] * 2 + [False] * 6 + [True] * 12)
+    found = evaluate_scores(scores, truth)
+    assert [(b.rows, b.mean_score, b.positive_fraction) for b in found.calibration] == [
+        (8, 0.25, 0.25),
+        (12, 0.75, 1.0),
+    ]
+    assert found.calibration_error == pytest.approx(12 * 0.25 / 20)
+    assert found.curve == ((0.75, 1.0, 0.8571), (0.25, 0.7, 1.0))
+
+
+def test_a_better_score_on_the_same_rows_is_told_from_an_equal_one():
+    rng = np.random.default_rng(5)
+    truth = np.arange(400) % 2 == 0
+    good, poor = rng.normal(size=400) + 2 * truth, rng.normal(size=400) + 0.5 * truth
+    found, not_better = paired_difference(good, poor, truth)
+    assert found.value == pytest.approx(roc_auc(good, truth) - roc_auc(poor, truth), abs=1e-4)
+    assert 0 < found.low < found.value < found.high
+    assert not_better == 0.0
+    same, share = paired_difference(good, good, truth)
+    assert (same.value, same.low, same.high, share) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_kinds_that_begin_alike_are_learned_apart_and_found_together(tmp_path):
+    kinds = [
+        *(Label(text=each.text, label=f"wet_{i % 2}" if each.label == "sea" else "dry", group=each.group)
+          for i, each in enumerate(made_up()))
+    ]  # fmt: skip
+    result = train(kinds, out=tmp_path / "kinds", positive=["wet*"], options=SMALL, **ABOUT)
+    model = load_fasttext(result.model)
+    assert {"__label__dry", "__label__wet_0"} <= set(model.get_labels())
+    assert list(result.evaluations) == ["wet*"]
+    assert result.evaluations["wet*"].roc_auc.value > 0.99
+
+
+def test_the_chinese_model_reads_characters():
+    model = load_fasttext(builtin_path("builtin/toxicity-zh"))
+    labels = [
+        Label(text="他们都是垃圾，恶心的东西，滚出去", label="1", group="a"),
+        Label(text="今天的会议讨论了新的图书馆建设计划", label="0", group="b"),
+    ]
+    found = evaluate(
+        model, labels, positive=["1"], model_label="__label__toxic*", lowercase=True, split_characters=True
+    )
+    assert found.roc_auc.value == 1.0
+
+
 # ---- label files
 
 
@@ -234,7 +282,33 @@ def test_train_and_eval_commands(label_file, tmp_path):
     assert figures["rows"] == 400
     assert figures["sha256"] == file_sha256(Path(f"{out}.ftz"))
     assert figures["roc_auc"]["low"] <= figures["roc_auc"]["value"] <= figures["roc_auc"]["high"]
-    assert {"pr_auc", "precision", "recall", "threshold", "missed_positives", "false_positives"} <= figures.keys()
+    assert sum(each["rows"] for each in figures["calibration"]) == 400
+    assert {
+        "calibration_error",
+        "curve",
+        "pr_auc",
+        "precision",
+        "recall",
+        "threshold",
+        "missed_positives",
+        "false_positives",
+    } <= figures.keys()
+
+
+def test_eval_draws_the_same_picture_every_time(label_file, tmp_path):
+    model = train(made_up(), out=tmp_path / "topics", positive=["sea"], options=SMALL, **ABOUT).model
+    command = ["eval", str(model), str(label_file), *COLUMNS, "--positive", "sea"]
+    pictures = []
+    for name in ("one.svg", "two.svg"):
+        run = CliRunner().invoke(app, [*command, "--plot", str(tmp_path / name)])
+        assert run.exit_code == 0, run.output
+        pictures.append((tmp_path / name).read_text())
+    assert pictures[0] == pictures[1]
+    for words in ("Calibration", "precision", "Chosen threshold"):
+        assert words in pictures[0]
+    run = CliRunner().invoke(app, [*command, "--plot", str(tmp_path / "three.txt")])
+    assert run.exit_code == 2
+    assert "ends in .svg or .png" in run.output
 
 
 def test_mistakes_end_in_2_with_a_message(label_file, tmp_path):

@@ -9,6 +9,7 @@ from stages.decontaminate import build_benchmark
 from stages.held_out import build_index
 from stages.stage import Settings, Stage
 from stages.url_filter import build_list
+from stages.word_list import build_words
 
 BUILTIN = Path(__file__).parents[2] / "pipeline" / "builtin"
 
@@ -17,9 +18,12 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "held_out": {"against": "held-out"},
     "url_filter": {"blocklist": "blocked.txt"},
     "decontaminate": {"against": ("one.jsonl",)},
+    "word_list": {"lists": ("en.txt",)},
 }
 #: Entries of the list of blocked addresses: the contract test's documents are of example.org.
 BLOCKED = ("blocked.com", "example.org")
+#: Words of a list: the contract test's documents hold some.
+LISTED_WORDS = ("stupid", "idiots", "天气")
 #: What the index of held-out documents is built from.
 HELD_OUT = (
     "The quick brown fox jumps over the lazy dog, and then it sleeps under the old oak tree until the evening.",
@@ -41,6 +45,8 @@ def _load(resource: Any) -> Any:
         return build_index(HELD_OUT, resource.parameters["size"])
     if resource.kind == "benchmark":
         return build_benchmark([{"text": text} for text in HELD_OUT], **resource.parameters)
+    if resource.kind == "word_list":
+        return build_words(LISTED_WORDS)
     if resource.kind == "url_list":
         return build_list(BLOCKED)
     if resource.kind == "fasttext":

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.models import builtin_path, load_fasttext
-from stages.toxicity import STAGE, ToxicitySettings
+from stages.toxicity import STAGE, ToxicitySettings, paragraphs
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 
@@ -69,6 +69,30 @@ def test_a_page_whose_comments_are_full_of_abuse_is_found(model):
     assert measured(model, [page])["toxicity_score"][0].as_py() > 0.5
 
 
+def test_a_paragraph_stands_for_itself():
+    comments = "\n".join(["good " * 30, "bad " * 30, "good " * 30, "good " * 30])
+    row = measured(Counting(), [comments]).to_pylist()[0]
+    assert row["toxicity_max_paragraph"] == 1.0
+    assert row["toxicity_paragraph_fraction"] == 0.25
+    assert row["toxicity_score"] == 1.0  # one of four windows is the worst fifth
+    table = measured(Counting(), [comments])
+    assert STAGE.judge(table, ToxicitySettings(max_score=1.0)).to_pylist()[0]["reason"] is None
+    strict = STAGE.judge(table, ToxicitySettings(max_score=1.0, max_paragraph_score=0.9)).to_pylist()[0]
+    assert (strict["reason"], strict["measured"], strict["detail"]) == ("toxicity", 1.0, "its most toxic paragraph")
+    share = STAGE.judge(table, ToxicitySettings(max_score=1.0, max_toxic_paragraph_fraction=0.2)).to_pylist()[0]
+    assert (share["measured"], share["threshold"]) == (0.25, 0.2)
+
+
+def test_short_lines_are_joined_to_paragraphs_of_half_a_window():
+    settings = ToxicitySettings(window_words=10)
+    assert paragraphs("one two\nthree four five\n\nsix seven eight nine ten\nlast", settings) == [
+        "one two three four five",
+        "six seven eight nine ten last",
+    ]
+    assert paragraphs("", settings) == [""]
+    assert paragraphs("今天 好\n", settings) == ["今 天 好"]
+
+
 def test_naming_people_is_no_abuse(model):
     texts = [
         "The Jewish community in Prague dates from the tenth century.",
@@ -79,7 +103,13 @@ def test_naming_people_is_no_abuse(model):
 
 
 def test_high_scores_are_dropped_with_value_and_threshold():
-    table = pa.table({"toxicity_score": [0.5, 0.5001]})
+    table = pa.table(
+        {
+            "toxicity_score": [0.5, 0.5001],
+            "toxicity_max_paragraph": [1.0, 1.0],
+            "toxicity_paragraph_fraction": [0.5, 0.5],
+        }
+    )
     kept, dropped = STAGE.judge(table, ToxicitySettings()).to_pylist()
     assert kept["reason"] is None
     assert (dropped["reason"], dropped["measured"], dropped["threshold"]) == ("toxicity", 0.5001, 0.5)
