@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed (the run, a check), 2 the user's mistake (recipe, o
 """
 
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -32,6 +33,7 @@ from pipeline.resources import ResourceError
 from pipeline.run import Options, default_work
 from pipeline.run import run as run_recipe
 from pipeline.runners.base import TaskFailedError
+from pipeline.show_extraction import show_extraction
 from pipeline.sources.listing import InputError
 from pipeline.verify import verify as verify_run
 
@@ -186,6 +188,13 @@ def explain(
     """Tell what happened to a document, stage by stage, with the values that were measured."""
     with told():
         print(explain_document(str(run_folder), document, work=work))
+
+
+@app.command("extract")
+@functools.wraps(show_extraction)
+def extract(*arguments: Any, **options: Any) -> None:
+    with told():
+        show_extraction(*arguments, **options)
 
 
 @app.command()
