@@ -8,7 +8,6 @@ import gzip
 import random
 import socketserver
 import threading
-import time
 import zlib
 from functools import partial
 from pathlib import Path
@@ -68,13 +67,11 @@ def text_of(found, name: str) -> str:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_F08_100_000_attributes_on_one_tag_cost_one_row_and_no_time(extraction, engine):
+def test_F08_100_000_attributes_on_one_tag_cost_one_row(extraction, engine):
     attributes = " ".join(f"a{n}" for n in range(100_000))
-    started = time.process_time()
     found = extraction(between({"many": page(f"<div {attributes}>x</div>")}), settings=f"engine: {engine}")
     assert outcomes(found) == {"many": "too_many_attrs"}
     assert (found.ledger[0]["measured"], found.ledger[0]["threshold"]) == (100_000.0, 5_000.0)
-    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("engine", ENGINES)
