@@ -16,6 +16,7 @@ check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 bench: setup
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.html_gold ../shared/data
 # The bundled models again, from the labelled data that their cards name: make models DATA=folder
 models: setup
 	$(BIN)/python -m benchmarks.train_builtin $(DATA)

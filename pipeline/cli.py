@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed (the run, a check), 2 the user's mistake (recipe, option, path).
 """
 
+import functools
 import json
 import os
 import sys
@@ -28,6 +29,7 @@ from pipeline.recipe import Recipe, RecipeError, load_recipe
 from pipeline.report.page import funnel_text, write_report
 from pipeline.run import Options, default_work
 from pipeline.run import run as run_recipe
+from pipeline.show_extraction import show_extraction
 from pipeline.verify import verify as verify_run
 
 app = typer.Typer(
@@ -153,6 +155,13 @@ def explain(
     """Tell what happened to a document, stage by stage, with the values that were measured."""
     with told():
         print(explain_document(str(run_folder), document, work=work))
+
+
+@app.command("extract")
+@functools.wraps(show_extraction)
+def extract(*arguments: Any, **options: Any) -> None:
+    with told():
+        show_extraction(*arguments, **options)
 
 
 @app.command()

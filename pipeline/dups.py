@@ -138,9 +138,9 @@ def _shortened(words: tuple[str, ...], *, alike: bool) -> str:
     return " ".join(words)
 
 
-def side_by_side(kept: str, removed: str) -> Table:
-    """A table of two columns; rows marked ≠ differ."""
-    table = Table("", "kept", "removed", expand=True, show_lines=False, pad_edge=False)
+def side_by_side(kept: str, removed: str, *, names: tuple[str, str] = ("kept", "removed")) -> Table:
+    """A table of two columns under these names; rows marked ≠ differ."""
+    table = Table("", *names, expand=True, show_lines=False, pad_edge=False)
     table.columns[0].width = 1
     for column in table.columns[1:]:
         column.ratio = 1

@@ -72,7 +72,8 @@ def _story(out: str, manifest: Mapping[str, Any], parts: Files, folder: str, row
     kept = folder == "kept"
     values = _measured(manifest, parts, row)
     for stage in stages if kept else stages[: stages.index(row["stage"])]:
-        measured = ", ".join(f"{name} {_shown(value)}" for name, value in values.get(stage, {}).items())
+        told = {name: value for name, value in values.get(stage, {}).items() if value is not None}
+        measured = ", ".join(f"{name} {_shown(value)}" for name, value in told.items())
         lines += textwrap.wrap(f"{stage:<20} passed  {measured}", 118, initial_indent="  ", subsequent_indent=" " * 30)
     if kept:
         return "\n".join([*lines, "result    kept", _quoted(row["text"])])

@@ -151,6 +151,7 @@ class Flow:
         self.view = View(base=Layer(phase=phase, columns=tuple(extract_phase.BASE.names)), ledgers=(phase,),
                          units=tuple(split.unit for split in self.splits))  # fmt: skip
         self.judged.append(phase)
+        self.columns[label] = dict.fromkeys(extract_phase.MEASURED, phase)
         self.splits = extract_phase.extract(
             self.engine, phase, self.splits, {"label": label, "settings": settings, **read}
         )

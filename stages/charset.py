@@ -27,10 +27,35 @@ _META: Final = re.compile(
 _COMMENT: Final = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 #: Bytes looked at for the zero bytes of UTF-16.
 _UTF16_SAMPLE_BYTES: Final = 4096
-#: Without a label, this share of the high (or low) bytes must be zero: markup and ASCII make them so in any script.
+#: Without a label, this share of the high (or low) bytes must be zero, unless all of it reads well: markup and ASCII
+#: make them so in any script.
 _MIN_UTF16_ZERO_FRACTION: Final = 0.2
 #: With a label, the few spaces and line breaks of plain Chinese text are enough.
 _MIN_LABELLED_UTF16_ZERO_FRACTION: Final = 0.01
+#: Bytes that stand for something else in an ISO 8859 set than in its Windows sibling: controls, which nobody writes.
+_WINDOWS_ONLY: Final = re.compile(rb"[\x80-\x9f]")
+#: What the detector calls these pages, and what they are written in: the Windows set where its letters occur; KOI8-U,
+#: which has Ukrainian letters in place of KOI8-R's frames.
+_WINDOWS_SIBLINGS: Final = {
+    "iso8859-2": "cp1250",
+    "iso8859-6": "cp1256",
+    "iso8859-7": "cp1253",
+    "iso8859-8": "cp1255",
+    "iso8859-9": "cp1254",
+    "iso8859-13": "cp1257",
+}
+#: Sets whose letters stand alone between ASCII ones as Western letters do, and how many different ones a text must
+#: show to be believed in them: Polish has nine, Lithuanian too, Albanian, which is taken for Baltic, two.
+_LATIN_LOOK_ALIKES: Final = {"cp1250": 5, "iso8859-2": 5, "cp1254": 5, "iso8859-13": 7, "cp1257": 7}
+#: From this many bytes beyond ASCII on the detector's word counts more than a Latin-1 label. On texts of 15 Western
+#: languages labelled so it is then never one of these sets, but for Icelandic, which has its own rule.
+_MIN_BYTES_AGAINST_LABEL: Final = 20
+#: What all Windows sets have at the same places: quotation marks, dashes, no-break space, section and degree sign.
+_PUNCTUATION: Final = frozenset(
+    bytes([value]) for value in (0x82, 0x84, 0x85, *range(0x91, 0x98), 0xA0, 0xA7, 0xAB, 0xB0, 0xB7, 0xBB)
+)
+#: ae, eth, thorn and i acute: no language of those sets has letters at all four places.
+_ICELANDIC: Final = (b"\xe6", b"\xf0", b"\xfe", b"\xed")
 #: Zero bytes at the other places, for each one at the right place.
 _MAX_UTF16_OTHER_FRACTION: Final = 0.1
 #: How ISO-2022-JP switches to Japanese; its bytes are ASCII, so that UTF-8 always seems right.
@@ -86,7 +111,7 @@ def decode(content: bytes, *, declared: str | None) -> Decoded:
         return utf8
     candidates = []
     for label in labels:
-        if label.startswith("utf-16") or (label == "cp1252" and _not_latin(content)):
+        if label.startswith("utf-16") or (label == "cp1252" and _not_western(content)):
             continue
         candidate = _decoded(content, label)
         if candidate.unreadable <= _MAX_LABEL_UNREADABLE:
@@ -145,19 +170,35 @@ def _utf16(content: bytes, *, labelled: bool) -> str | None:
     if pairs == 0 or b"\0" not in sample:
         return None
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    needed = max(2, pairs * (_MIN_LABELLED_UTF16_ZERO_FRACTION if labelled else _MIN_UTF16_ZERO_FRACTION))
-    # Some characters have a zero as their low byte (U+4E00, the Chinese "one"), so the other place need not be clean.
-    if odd >= needed and even <= odd * _MAX_UTF16_OTHER_FRACTION:
-        return "utf-16-le"
-    if even >= needed and odd <= even * _MAX_UTF16_OTHER_FRACTION:
-        return "utf-16-be"
+    few = max(2, pairs * _MIN_LABELLED_UTF16_ZERO_FRACTION)
+    enough = few if labelled else max(2, pairs * _MIN_UTF16_ZERO_FRACTION)
+    for charset, zeros, others in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
+        # Some characters have a zero as their low byte (U+4E00, the Chinese "one"): the other place need not be clean.
+        if zeros < few or others > zeros * _MAX_UTF16_OTHER_FRACTION:
+            continue
+        # A page with little markup has few zero bytes; then nothing in it may be wrong.
+        if zeros >= enough or _flawless(content, charset):
+            return charset
     return None
 
 
-def _not_latin(content: bytes) -> bool:
-    """Whether a text labelled as Latin-1 or windows-1252 looks like one in another script."""
-    encoded = len(_ENCODED.findall(content))
-    return sum(map(len, _ENCODED_RUN.findall(content))) > _MAX_LATIN_RUN_FRACTION * encoded
+def _flawless(content: bytes, charset: str) -> bool:
+    """Whether all of it decodes, and to no control character. Other bytes read as UTF-16 have lone surrogates."""
+    try:
+        return unreadable_fraction(content.decode(charset)) == 0.0
+    except UnicodeDecodeError:
+        return False
+
+
+def _not_western(content: bytes) -> bool:
+    """Whether a text labelled as Latin-1 or windows-1252 looks like one in another script, or of Central Europe."""
+    encoded = _ENCODED.findall(content)
+    if sum(map(len, _ENCODED_RUN.findall(content))) > _MAX_LATIN_RUN_FRACTION * len(encoded):
+        return True
+    letters = set(encoded) - _PUNCTUATION
+    if len(encoded) < _MIN_BYTES_AGAINST_LABEL or letters.issuperset(_ICELANDIC):
+        return False
+    return len(letters) >= _LATIN_LOOK_ALIKES.get(_detected(content), len(letters) + 1)
 
 
 def _detected(content: bytes) -> str:
@@ -168,4 +209,8 @@ def _detected(content: bytes) -> str:
         codecs.lookup(name)
     except LookupError:
         return "cp1252"
+    if name == "koi8-r":
+        return "koi8_u"
+    if name in _WINDOWS_SIBLINGS and _WINDOWS_ONLY.search(content):
+        return _WINDOWS_SIBLINGS[name]
     return name

@@ -8,16 +8,20 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Self
 
 from pydantic import model_validator
 
 from stages.charset import decode
 from stages.clean import clean_text, unreadable_fraction
 from stages.limits import RefusedError, scan_html
+from stages.mojibake import mojibake_fraction
 from stages.schema import SCORE_DECIMALS
 from stages.stage import Settings, setting
+
+#: HTML engines that can give Markdown.
+MARKDOWN_ENGINES: Final = ("trafilatura", "cascade")
 
 
 class ExtractSettings(Settings):
@@ -46,6 +50,12 @@ class ExtractSettings(Settings):
         "cascade: words of all visible text below which a page is ruled out. The main text has fewer still, so a stage "
         "that asks for this many words would drop it.",
         ge=0,
+    )
+    format: Literal["text", "markdown"] = setting(
+        "text",
+        "markdown keeps headings, lists, tables, code and emphasis as Markdown marks, where `engine` can tell them: "
+        "trafilatura and cascade. resiliparse cannot (it loses tables) and is refused. Documents that are plain text "
+        "already stay as they are. Rules that judge lines or symbols see the marks.",
     )
     pdf_engine: Literal["pypdfium2", "pymupdf"] = setting(
         "pypdfium2",
@@ -104,6 +114,15 @@ class ExtractSettings(Settings):
     )
 
     @model_validator(mode="after")
+    def _engine_knows_the_format(self) -> Self:
+        if self.format == "markdown" and self.engine not in MARKDOWN_ENGINES:
+            raise ValueError(
+                f"format: markdown is not possible with engine: {self.engine}, which does not keep tables apart from "
+                f"text. Take engine: {' or '.join(MARKDOWN_ENGINES)}, or format: text"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _engine_is_installed(self) -> Self:
         if self.pdf_engine == "pymupdf" and importlib.util.find_spec("pymupdf") is None:
             raise ValueError(
@@ -143,7 +162,21 @@ class Extracted:
     #: Characters that the document could show, white space left out: all of a page's text outside scripts and styles,
     #: menus included. For PDF and plain text, those of `text`. None where nothing was read.
     visible_characters: int | None = None
+    #: Characters of `text`, white space left out, for each visible one; 1 for PDF and plain text, over 1 where an
+    #: engine adds something (marks, alternative texts). Rounded. None where nothing was read or visible.
+    text_fraction: float | None = None
+    #: What the bytes were read as, in Python's name; None for PDF and for text that a source holds ready.
+    charset: str | None = None
+    #: Share of the characters of `text` that look encoded twice (stages/mojibake.py). Rounded.
+    mojibake_fraction: float | None = None
+    #: Codes of FLAGS that hold for a document that is kept, joined by commas; None for none.
+    flags: str | None = None
 
+
+#: What may be said of a text that is kept all the same.
+FLAGS: Final = {
+    "parser_cut": "the parser's tree holds clearly less text than the page: the parser stopped at a limit of its own",
+}
 
 HTML: Final = "text/html"
 PDF: Final = "application/pdf"
@@ -277,7 +310,7 @@ def _from_text(record: RawRecord, kind: str, settings: ExtractSettings, language
             threshold=settings.max_unreadable,
         )
     if kind == PLAIN:
-        return _result(PLAIN, title=None, text=clean_text(decoded.text))
+        return replace(_result(PLAIN, title=None, text=clean_text(decoded.text)), charset=decoded.charset)
     scan = scan_html(decoded.text, max_attributes=settings.max_attributes, max_depth=settings.max_depth)
     # Not at the top: the driver reads settings without loading parsers.
     engines = importlib.import_module("stages.extract_html")
@@ -285,8 +318,14 @@ def _from_text(record: RawRecord, kind: str, settings: ExtractSettings, language
         text = engines.visible_text(decoded.text, scan=scan, max_depth=settings.max_depth)
         _gate(text, settings, languages)
     engine = engines.with_resiliparse if settings.engine == "resiliparse" else engines.with_trafilatura
-    found = engine(decoded.text, scan=scan, max_depth=settings.max_depth)
-    return _result(HTML, title=found.title, text=found.text, visible=scan.visible_characters)
+    found = engine(decoded.text, scan=scan, max_depth=settings.max_depth, **_structure(settings))
+    result = _result(HTML, title=found.title, text=found.text, visible=scan.visible_characters)
+    return replace(result, charset=decoded.charset, flags="parser_cut" if found.cut else None)
+
+
+def _structure(settings: ExtractSettings) -> dict[str, bool]:
+    """What an engine that can keep structure is told; others are not asked."""
+    return {"markdown": True} if settings.format == "markdown" else {}
 
 
 def _gate(visible: str, settings: ExtractSettings, languages: Languages | None) -> None:
@@ -312,18 +351,24 @@ def _from_pdf(content: bytes, settings: ExtractSettings) -> Extracted:
     _check_size(content, settings.max_pdf_bytes)
     engines = importlib.import_module("stages.extract_pdf")
     engine = engines.with_pymupdf if settings.pdf_engine == "pymupdf" else engines.with_pypdfium2
-    found = engine(content, max_pages=settings.max_pages, max_unreadable=settings.max_unreadable)
+    found = engine(
+        content, max_pages=settings.max_pages, max_unreadable=settings.max_unreadable, **_structure(settings)
+    )
     return _result(PDF, title=found.title, text=found.text, detail=found.detail)
 
 
 def _result(
     kind: str, *, title: str | None, text: str, detail: str | None = None, visible: int | None = None
 ) -> Extracted:
-    shown: dict[str, Any] = {
-        "media_type": kind,
-        "title": title,
-        "visible_characters": len("".join(text.split())) if visible is None else visible,
-    }
-    if not text:
-        return Extracted(reason="no_text", detail=detail, **shown)
-    return Extracted(text=text, detail=detail, **shown)
+    shown = len("".join(text.split()))
+    all_visible = shown if visible is None else visible
+    return Extracted(
+        media_type=kind,
+        title=title,
+        text=text,
+        reason=None if text else "no_text",
+        detail=detail,
+        visible_characters=all_visible,
+        text_fraction=round(shown / all_visible, SCORE_DECIMALS) if all_visible else None,
+        mojibake_fraction=round(mojibake_fraction(text), SCORE_DECIMALS),
+    )

@@ -44,6 +44,13 @@ _SOURCE_LINE: Final = re.compile(r"(?<=\S)[ \t\r\f]*\n\s*|[ \t\r\f]*\n\s*(?=\S)"
 #: What libxml2 takes from a page and lxml does not take back.
 _NOT_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
+#: What is asked for besides where Markdown is wanted: headings, lists, tables, code and emphasis keep their marks.
+MARKDOWN_OPTIONS: Final[dict[str, Any]] = {"output_format": "markdown", "include_formatting": True}
+
+#: Share of a page's visible characters that its tree must hold; below it the parser has lost something. Of 2,265 real
+#: pages eleven held less than 0.999 of them and one, a frame set, less than this.
+MIN_PARSED_FRACTION: Final = 0.95
+
 #: The depth at which libxml2 stops even with `huge_tree` is 2,048; two levels are html and body.
 DEEPEST: Final = 2046
 
@@ -54,22 +61,32 @@ class HtmlText:
 
     title: str | None
     text: str
+    #: Whether the parser's tree holds clearly less text than the page shows.
+    cut: bool = False
 
 
-def with_trafilatura(page: str, *, scan: Scan, max_depth: int) -> HtmlText:
+def with_trafilatura(page: str, *, scan: Scan, max_depth: int, markdown: bool = False) -> HtmlText:
     """The text that `trafilatura.extract(page, **TRAFILATURA_OPTIONS)` returns, cleaned.
 
-    It differs in three points: line breaks of the page's source are white space, as in a browser; nesting of 256 to
-    `max_depth` and large text nodes are kept; and a page that does not say `html` in its first 50 characters is not
-    rejected for having one block only. Raises RefusedError (too_deep, parser_limit) where the parser did not keep the
-    whole page.
+    It differs in four points: line breaks of the page's source are white space, as in a browser; nesting of 256 to
+    `max_depth`, large text nodes and what stands behind `</html>` are kept; and a page that does not say `html` in its
+    first 50 characters is not rejected for having one block only. Raises RefusedError (too_deep, parser_limit) where
+    the parser says that it did not keep the whole page.
     """
     tree = parse_whole(page, scan=scan, max_depth=max_depth)
     if tree is None:
         return HtmlText(title=None, text="")
+    cut = _characters(tree) < MIN_PARSED_FRACTION * scan.visible_characters
     _join_source_lines(tree)
-    text = trafilatura.extract(tree, **TRAFILATURA_OPTIONS)
-    return HtmlText(title=_title(tree), text=clean_text(text or ""))
+    text = trafilatura.extract(tree, **(TRAFILATURA_OPTIONS | (MARKDOWN_OPTIONS if markdown else {})))
+    return HtmlText(title=_title(tree), text=clean_text(text or ""), cut=cut)
+
+
+def _characters(tree: Any) -> int:
+    """Characters of the tree's text that are not white space, without scripts and styles."""
+    every = etree.tostring(tree, method="text", encoding="unicode", with_tail=False)
+    hidden = sum(len("".join(element.text.split())) for element in tree.iter("script", "style") if element.text)
+    return len("".join(every.split())) - hidden
 
 
 def _join_source_lines(tree: Any) -> None:
@@ -147,7 +164,21 @@ def parse_whole(page: str, *, scan: Scan, max_depth: int) -> Any:
             raise RefusedError("parser_limit", fatal.message)
     if scan.may_be_deeper and _deeper(tree, max_depth):
         raise _too_deep(max_depth)
+    _append_what_follows(tree)
     return tree
+
+
+def _append_what_follows(tree: Any) -> None:
+    """Bring into the page what stands behind `</html>`, where browsers show it too.
+
+    libxml2 2.14 makes it another `html` element beside the first, which nobody looks at: eight of 2,265 real pages
+    lost up to half of their text there, and say nothing about it.
+    """
+    page = tree.find("body") if tree.find("body") is not None else tree
+    for extra in list(tree.itersiblings("html")):
+        for part in extra.iter("html", "body"):
+            part.tag = "div"
+        page.append(extra)
 
 
 def _parse(page: str, parser: Any) -> Any:

@@ -26,6 +26,12 @@ _MARKUP: Final = re.compile(f"({_COMMENT}|{_SCRIPT}|{_STYLE}|{_TAG}|{_DECLARATIO
 _VALUE: Final = re.compile(r"""(?<!\s)\s*+=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|[^\s>]*+)""")
 _NAME: Final = re.compile(r"<(/?)([A-Za-z][^\s/>]*)")
 
+#: A character written as an entity; those of white space show nothing.
+_ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_BLANK_ENTITY: Final = re.compile(
+    r"&(?:nbsp;?|(?:ensp|emsp|thinsp|#0*+(?:9|10|13|32|160)|#[xX]0*+(?:9|[aAdD]|20|[aA]0));)"
+)
+
 #: Elements that hold nothing, and those that the next of their kind or their parent's end closes: they do not nest
 #: by being left open. Source: the HTML standard, void elements and optional tags.
 # fmt: off
@@ -55,7 +61,7 @@ class RefusedError(Exception):
 class Scan:
     """What one pass over a page's markup tells."""
 
-    #: Characters outside tags, comments, scripts and styles that are not white space; an entity counts as written.
+    #: Characters outside tags, comments, scripts and styles that are not white space; an entity counts as one.
     #: What the page could show, and more (hidden parts, menus): a text far below it has lost something.
     visible_characters: int
     #: Whether elements may nest deeper than was asked about. False is certain; True is for a parser to check, since
@@ -76,9 +82,16 @@ def scan_html(text: str, *, max_attributes: int, max_depth: int) -> Scan:
             if len(tag) > 2 * max_attributes:
                 _check_attributes(tag, max_attributes)
     return Scan(
-        visible_characters=len("".join("".join(parts[::2]).split())),
+        visible_characters=_shown("".join(parts[::2])),
         may_be_deeper=len(tags) > max_depth and _may_be_deeper(tags, max_depth),
     )
+
+
+def _shown(text: str) -> int:
+    """Characters that are not white space; an entity counts as one character, or none if it is a blank."""
+    if "&" in text:
+        text = _ENTITY.sub("&", _BLANK_ENTITY.sub(" ", text))
+    return len("".join(text.split()))
 
 
 def _check_attributes(tag: str, limit: int) -> None:

@@ -32,6 +32,15 @@ BASE = pa.schema(
         *DOCUMENT,
         # How much visible text its page had in all, so that an engine that leaves much out can be seen.
         pa.field("visible_characters", pa.int64()),
+        # Characters of the text for each visible one, white space left out: an engine that leaves much out is far
+        # below 1, one that adds marks may be over it. Null where nothing was visible.
+        pa.field("text_fraction", pa.float64()),
+        # What the bytes were read as, in Python's name of the character set; null for PDF and ready text.
+        pa.field("charset", pa.string()),
+        # Share of the text's characters that were encoded twice before the crawler came ("Itâ€™s"), in [0, 1].
+        pa.field("mojibake_fraction", pa.float64()),
+        # Codes of stages.extract.FLAGS, joined by commas; null for none. parser_cut: the page has text that is lost.
+        pa.field("flags", pa.string()),
         # The source's own name for the document: the id of a JSON line or Parquet row; null where it has none.
         pa.field("source_id", pa.string()),
         # Why the crawler cut the record short (WARC-Truncated): length, time, disconnect, unspecified; null if whole.
@@ -40,6 +49,8 @@ BASE = pa.schema(
         pa.field("read_note", pa.string()),
     ]
 )
+#: What `explain` tells of a document's extraction.
+MEASURED = ("visible_characters", "text_fraction", "charset", "mojibake_fraction", "flags", "truncated", "read_note")
 #: Text of a row group of the base: what a task holds while it reads on.
 GROUP_BYTES = 16 << 20
 #: Which byte ranges of the input hold what.
@@ -192,6 +203,8 @@ def _book(split: Split, document: Document, extracted: Extracted, books: _Books,
     books.extract.text_bytes_kept += len(extracted.text.encode())
     row = {**place, "date": document.date, "media_type": extracted.media_type, "title": extracted.title,
            "text": extracted.text, "visible_characters": extracted.visible_characters,
+           "text_fraction": extracted.text_fraction, "charset": extracted.charset,
+           "mojibake_fraction": extracted.mojibake_fraction, "flags": extracted.flags,
            "source_id": document.source_id, "truncated": document.truncated, "read_note": document.note}  # fmt: skip
     for name, values in books.base.items():
         values.append(row[name])

@@ -112,3 +112,58 @@ def test_nothing_raises() -> None:
     ):
         for label in (None, "", "utf-16", "\x00", "é", "x" * 1000, "hz-gb-2312", "utf-7", "idna", "rot13", "base64"):
             decode(content, declared=label).text.encode()
+
+
+#: Words with the letters that these languages have and Western ones lack, and the set that their pages were written in.
+LOOK_ALIKES = {
+    "cp1250": "Źdźbło trawy rosło wśród żółtych kwiatów, a gęś śpiewała pieśń o miłości, łące i świętym dębie. ",
+    "cp1254": "Şu köşe yaz köşesi, şu köşe kış köşesi; ağaçların altında çocuklar gülüşüp oynuyordu, ışık azdı. ",
+    "cp1257": "Įlinkdama fechtuotojo špaga sublykčiojusi pragręžė apvalų arbūzą, o žąsys ėjo šėlti į ežerą. ",
+}
+
+
+@pytest.mark.parametrize("label", [None, "iso-8859-1", "windows-1252", "utf-8"])
+@pytest.mark.parametrize("charset", ["cp1250", "cp1254", "cp1257"])
+def test_a_latin_1_label_on_another_latin_script_is_not_believed(charset: str, label: str | None) -> None:
+    expected = page(LOOK_ALIKES[charset] * 4)
+    decoded = decode(expected.encode(charset), declared=label)
+    assert decoded.text == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXTS["french"],
+        "Kæmi ný öxi hér, ykist þjófum nú bæði víl og ádrepa. Það er gott að búa á Íslandi. " * 5,
+        "Unë jam shqiptar dhe jetoj në Tiranë; çdo ditë shkoj në punë me biçikletë. " * 5,
+        "Vår såg, säg, Öland är vår ö, där sår vi råg och får på åkern. " * 5,
+    ],
+    ids=["french", "icelandic", "albanian", "swedish"],
+)
+def test_a_latin_1_label_on_a_western_page_is_believed(text: str) -> None:
+    assert decode(page(text).encode("cp1252"), declared="iso-8859-1").text == page(text)
+
+
+def test_a_label_of_another_asian_set_does_not_win_over_what_decodes() -> None:
+    expected = page(TEXTS["japanese"])
+    assert decode(expected.encode("shift_jis"), declared="euc-jp").text == expected
+    assert decode(expected.encode("euc-jp"), declared="shift_jis").text == expected
+
+
+def test_gb18030_beyond_gbk_is_read() -> None:
+    expected = page(TEXTS["chinese"] + "㐀𠀀€")  # Extension A and B: four bytes each, which GBK has not.
+    for label in (None, "gb2312", "gbk", "iso-8859-1"):
+        assert decode(expected.encode("gb18030"), declared=label).text == expected
+
+
+@pytest.mark.parametrize("charset", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("language", ["russian", "greek", "korean"])
+def test_utf16_without_mark_label_or_markup_is_read(language: str, charset: str) -> None:
+    assert decode(TEXTS[language].encode(charset), declared=None).text == TEXTS[language]
+
+
+def test_windows_letters_are_not_taken_for_controls() -> None:
+    ukrainian = "Їжак їсть ґрунт, а єнот співає пісні про Україну. " * 5
+    assert decode(page(ukrainian).encode("koi8-u"), declared=None).text == page(ukrainian)
+    quoted = LOOK_ALIKES["cp1257"].replace("špaga", "„špaga“")  # Quotation marks that ISO 8859-13 has elsewhere.
+    assert decode(page(quoted * 4).encode("cp1257"), declared=None).text == page(quoted * 4)

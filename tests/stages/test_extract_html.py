@@ -189,3 +189,67 @@ def test_nul_and_lone_surrogates_leave_readable_text_behind(name: str) -> None:
     assert words.strip() in found.text
     assert "\x00" not in found.text
     found.text.encode("utf-8")
+
+
+@pytest.mark.parametrize("name", ["trafilatura", "resiliparse"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "</body></html><hr><p>Behind. {}</p>",
+        "</html>\n<p>Behind. {}",
+        "</body></html><html><head><title>no</title></head><body><p>Behind. {}</p></body></html>",
+    ],
+    ids=["elements", "loose", "a second page"],
+)
+def test_what_stands_behind_the_end_of_a_page_is_kept_and_its_title_is_the_first(name: str, end: str) -> None:
+    found = engine(name, article("").removesuffix("</body></html>") + end.format(SENTENCE))
+    assert (found.title, found.cut) == ("A & B title", False)
+    assert [word in found.text for word in ("Begin.", "Finis.", "Behind.")] == [True, True, True]
+
+
+def test_a_page_whose_tree_lacks_text_is_called_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = article("") + f"<p>{SENTENCE * 3}</p>"
+    assert not engine("trafilatura", long).cut
+    monkeypatch.setattr("stages.extract_html._append_what_follows", lambda tree: None)
+    assert engine("trafilatura", long).cut
+
+
+def test_entities_and_scripts_are_no_lost_text() -> None:
+    blanks = article("<p>" + "&nbsp;&#160;&#xA0;" * 300 + "</p><script>" + "x = 1; " * 300 + "</script>")
+    assert not engine("trafilatura", blanks).cut
+
+
+STRUCTURED = f"""<html><body><article><h1>Foxes</h1><p>Begin. {SENTENCE} It is <b>quick</b>, see <code>jump()</code>.
+</p>
+<h2>Kinds</h2><ul><li>red<ul><li>small</li></ul></li><li>grey</li></ul><ol><li>first</li><li>second</li></ol>
+<table><tr><th>Name</th><th>Age</th></tr><tr><td>Reynard</td><td>7</td></tr></table>
+<pre><code>def jump(over):
+    if over:
+        return "dog"
+</code></pre><p>Finis. {SENTENCE}</p></article></body></html>"""
+
+
+def test_markdown_keeps_headings_lists_tables_and_code() -> None:
+    scan = scan_html(STRUCTURED, max_attributes=5_000, max_depth=2_000)
+    lines = with_trafilatura(STRUCTURED, scan=scan, max_depth=2_000, markdown=True).text.split("\n")
+    for block in (
+        ["# Foxes"],
+        ["## Kinds"],
+        ["- red", "  - small", "- grey"],
+        ["1. first", "2. second"],
+        ["| Name | Age |", "|---|---|", "| Reynard | 7 |"],
+        ["```", "def jump(over):", "    if over:", '        return "dog"', "```"],
+    ):
+        at = lines.index(block[0])
+        assert lines[at : at + len(block)] == block
+    assert any("It is **quick**, see `jump()`." in line for line in lines)
+
+
+def test_markdown_is_refused_where_an_engine_would_lose_tables() -> None:
+    record = RawRecord(content=STRUCTURED.encode(), media_type="text/html")
+    for name in ("trafilatura", "cascade"):
+        found = extract_one(record, ExtractSettings.model_validate({"engine": name, "format": "markdown"}))
+        assert "## Kinds" in found.text
+    assert "## Kinds" not in extract_one(record, ExtractSettings()).text
+    with pytest.raises(ValueError, match="format: markdown is not possible with engine: resiliparse"):
+        ExtractSettings.model_validate({"engine": "resiliparse", "format": "markdown"})

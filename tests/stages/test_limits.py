@@ -26,6 +26,9 @@ def test_visible_characters_are_those_outside_markup() -> None:
         ("<p don't>ab</p>", 2),
         ("<SCRIPT>no</SCRIPT>ab", 2),
         ("<scripture>ab", 2),
+        ("a&amp;b&#8217;&#x2019;", 5),
+        ("a&nbsp;&nbsp;&#160;&#xa0;&#0032;&emsp;b&nbsp", 2),
+        ("a&b", 3),
     ],
 )
 def test_markup_is_read_as_browsers_read_it(page: str, visible: int) -> None:

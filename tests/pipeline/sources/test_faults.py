@@ -10,66 +10,19 @@ import os
 import random
 import resource
 import zlib
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from extractions import extracted
 from warcs import http, member, record, stored_member
-
-from pipeline.recipe import load_recipe
-from pipeline.run import Options, run
-from pipeline.verify import verify
-
-RECIPE = """\
-name: faults
-input: {{paths: ["{crawl}"], split_bytes: {split_bytes}, max_record_bytes: {max_record_bytes}}}
-stages:
-  - {{type: extract, engine: resiliparse}}
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    manifest: dict[str, Any]
-    kept: list[dict[str, Any]]
-    ledger: list[dict[str, Any]]
-
-    @property
-    def urls(self) -> list[str]:
-        return [row["url"] for row in self.kept]
-
-    @property
-    def reasons(self) -> list[tuple[str, int]]:
-        return [(row["reason"], row["offset"]) for row in self.ledger]
 
 
 @pytest.fixture
 def extraction(tmp_path):
-    """Runs extraction over files given as name -> bytes, checks what holds for every run, and returns the outcome."""
-
-    def go(files: dict[str, bytes], *, split_bytes: int = 1 << 20, max_record_bytes: int = 1 << 20) -> Outcome:
-        crawl = tmp_path / "crawl"
-        crawl.mkdir(exist_ok=True)
-        for name, data in files.items():
-            (crawl / name).write_bytes(data)
-        recipe = tmp_path / "faults.yaml"
-        recipe.write_text(RECIPE.format(crawl=crawl, split_bytes=split_bytes, max_record_bytes=max_record_bytes))
-        out = tmp_path / "out"
-        manifest = run(load_recipe(recipe), Options(out=str(out), work=str(tmp_path / "work"), runner="inline"))
-        counts = manifest["counts"]
-        assert counts["documents"] == counts["kept"] + counts["dropped"] + counts["quarantined"]
-        findings, looked = verify(str(out), inputs=[str(crawl)])
-        assert findings == []
-        assert looked["input documents"] == counts["documents"]
-        kept, ledger = (
-            [row for path in sorted((out / folder).glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
-            for folder in ("kept", "ledger")
-        )
-        return Outcome(manifest=manifest, kept=kept, ledger=ledger)
-
-    return go
+    return partial(extracted, tmp_path)
 
 
 def page(n: int, **more: Any) -> bytes:
