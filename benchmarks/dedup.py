@@ -115,10 +115,16 @@ class Timed(Engine):
         return commits
 
 
+def _generate(documents: int, folder: str) -> None:
+    """Child process: the planted documents."""
+    planted.view(Engine(folder, InlineRunner()), documents)
+
+
 def _near(documents: int, folder: str, answer: Any) -> None:
-    """Child process: near dedup of so many planted documents; its peak memory is then its own."""
+    """Child process: near dedup of so many planted documents that are there; its peak memory is then its own."""
     engine = Timed(folder)
     view = planted.view(engine, documents)
+    assert not any(engine.executed.values())
     text_bytes = merged_counts(engine.commits[view.base.phase])["text_bytes"]
     engine.seconds.clear()
     wall = time.perf_counter()
@@ -154,6 +160,9 @@ def run_near(documents: int, work: Path) -> dict[str, Any]:
     """One run in a fresh process and folder, after its kernels are compiled."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(dir=work) as folder:
+        maker = context.Process(target=_generate, args=(documents, folder))
+        maker.start()
+        maker.join()
         answer = context.Queue()
         child = context.Process(target=_near, args=(documents, folder, answer))
         child.start()

@@ -19,6 +19,7 @@ import numpy as np
 from pipeline import exchange
 from pipeline.dedup import exact
 from pipeline.dedup.buckets import again_part
+from pipeline.dedup.decide import MESSAGE_KEYS
 from pipeline.dedup.groups import Grouped, Grouping, group
 from pipeline.engine import Engine, content_key, key_of
 from pipeline.exchange import level, partitions_for, run_names
@@ -34,12 +35,16 @@ _MODULES: Final = (
     "pipeline.dedup.outcome", "pipeline.dedup.sketches", "pipeline.dedup.verify",
 )  # fmt: skip
 _SKETCH_MODULES: Final = (*exchange.MODULES, *_OWN, "pipeline.dedup.sketches", "pipeline.dedup.survivors")
-#: What a document may cost where it meets others, in bytes, for choosing the number of partitions: its order, its edges
-#: (eight of 40 bytes: more than web text has after exact deduplication), a band, and a pair's similarity.
+#: What a document costs where it meets others, in bytes, for choosing the number of partitions: its order, its state in
+#: the walk (decide.py), a band, and a pair's similarity.
 _ORDER_BYTES: Final = 32
-_DECIDE_BYTES: Final = 320
+_DECIDE_BYTES: Final = 48
 _BAND_BYTES: Final = 16
 _PAIR_BYTES: Final = 40
+
+
+#: Messages of so many ranges become one run.
+_MERGED: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +163,39 @@ class _Round:
     waiting_documents: int
 
 
+class _Messages:
+    """The messages of the ranges decided so far. Each range reads those of all before it: merged by MERGED into one
+    now and then, so that a thousand ranges do not open a million files."""
+
+    def __init__(self, near: _Near, name: str) -> None:
+        self._near = near
+        self._name = name
+        #: By how often they were merged.
+        self._levels: list[list[str]] = [[]]
+        self._merges = 0
+
+    def names(self) -> list[str]:
+        return [name for level_names in reversed(self._levels) for name in level_names]
+
+    def add(self, names: list[str]) -> None:
+        self._levels[0] += names
+        for number in range(len(self._levels)):
+            if len(self._levels[number]) < _MERGED:
+                break
+            if number + 1 == len(self._levels):
+                self._levels.append([])
+            given = {"runs": self._levels[number], "suffix": "messages", "keys": list(MESSAGE_KEYS)}
+            task = Task(
+                phase=self._near.phase(self._name + "heard"),
+                unit=f"m{self._merges:05d}",
+                function="pipeline.exchange:merge_runs",
+                arguments=given,
+            )
+            self._merges += 1
+            self._levels[number + 1] += run_names(self._near.engine.run([task]), "messages")
+            self._levels[number] = []
+
+
 def _round(
     near: _Near, numbered: _Numbered, number: int, bands: list[str], partitions: int, before: _Round | None
 ) -> _Round:
@@ -218,14 +256,12 @@ def _round(
     edges = [*near.runs(verified, name + "verify", "edges", ["first", "second"]), *(before.waiting if before else [])]
     uncovered = near.runs(bucketed, name + "buckets", "uncovered", ["number"])
     decided: list[Commit] = []
+    messages = _Messages(near, name)
     for partition, unit in enumerate(_names("p", numbered.ranges)):
-        given = {
-            "edges": edges,
-            "messages": run_names(decided, "messages"),
-            "uncovered": uncovered,
-            "partition": partition,
-        }
-        decided += near.run(name + "decide", "decide:decide_part", [(unit, {**given, **shared})])
+        given = {"edges": edges, "messages": messages.names(), "uncovered": uncovered, "partition": partition}
+        (commit,) = near.run(name + "decide", "decide:decide_part", [(unit, {**given, **shared})])
+        decided.append(commit)
+        messages.add(run_names([commit], "messages"))
     return _Round(
         sets=before.sets if before else [run_names([commit], "sets") for commit in attached],
         standing=near.runs(bucketed, name + "buckets", "standing", ["number", "hash"]),

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline.dedup.groups import Grouping
 from pipeline.dedup.sketches import NUMBERED, range_of, split_in
 from pipeline.dedup.survivors import id_halves, row_of
-from pipeline.exchange import by_hash, merge_partition, read_partition, write_run
+from pipeline.exchange import ChunkedRun, by_hash, each_batch, merge_partition, read_partition, write_run
 from pipeline.parts import Output
 from pipeline.view import View, read_documents
 from stages.compiled import compiled
@@ -36,7 +36,7 @@ ATTACHED: Final = pa.schema(
 EDGES: Final = pa.schema([pa.field(name, _U64) for name in ("first", "second", "similarity", "id0", "id1")])
 STEPS: Final = 10**SCORE_DECIMALS
 #: Shingles that an attach task copies at once: 8 bytes each, three times over.
-_SHINGLES_AT_ONCE: Final = 16 << 20
+_SHINGLES_AT_ONCE: Final = 4 << 20
 
 
 @compiled
@@ -49,10 +49,11 @@ def _mixed(numbers: np.ndarray) -> np.ndarray:
 
 def _requests(output: Output, runs: Sequence[str], split: int, grouping: Grouping) -> tuple[np.ndarray, np.ndarray]:
     """(owner, first) of the distinct requests to one split, sorted by owner."""
-    table = read_partition(output.files, runs, split // grouping.size, schema=REQUESTS)
-    owner, first = table["owner"].to_numpy(), table["first"].to_numpy()
-    mine = split_in(owner) == split
-    owner, first = owner[mine], first[mine]
+    asked = [np.zeros((0, 2), dtype=np.uint64)]
+    for batch in each_batch(output.files, runs, split // grouping.size):
+        rows = np.stack([batch.column("owner").to_numpy(), batch.column("first").to_numpy()], axis=1)
+        asked.append(rows[split_in(rows[:, 0]) == split])
+    owner, first = np.concatenate(asked).T
     order = np.lexsort((first, owner))
     owner, first = owner[order], first[order]
     fresh = np.ones(len(owner), dtype=bool)
@@ -156,11 +157,11 @@ def _compare(
 def verify_part(
     output: Output, *, runs: Sequence[str], partition: int, settings: dict[str, Any], documents: int, ranges: int
 ) -> dict[str, Any]:
-    """Task: `edges` (EDGES by range of the first): the pairs that are similar enough. Holds the edges, one first's set,
-    and what the merge holds."""
+    """Task: `edges` (EDGES by range of the first): the pairs that are similar enough. Holds one first's set and what
+    the merge holds."""
     chosen = NearDedupSettings(**settings)
     enough = math.ceil(chosen.threshold * STEPS - 1e-9)
-    found: list[pa.Table] = [EDGES.empty_table()]
+    found = ChunkedRun(output, "edges", EDGES, keys=["first", "second"])
     own, own_id = np.zeros(0, dtype=np.uint64), np.zeros(2, dtype=np.uint64)
     compared = 0
     for piece in merge_partition(output.files, runs, partition, keys=["first", "second"]):
@@ -180,22 +181,11 @@ def verify_part(
         ids = np.stack([columns["id0"], columns["id1"]], axis=1)
         first_ids = np.concatenate([own_id[np.newaxis], ids[is_own]])[source]
         similar = steps >= enough
-        found.append(
-            pa.table(
-                [
-                    columns["first"][similar],
-                    columns["second"][similar],
-                    steps[similar].astype(np.uint64),
-                    first_ids[similar, 0],
-                    first_ids[similar, 1],
-                ],
-                schema=EDGES,
-            )
-        )
+        firsts = columns["first"][similar]
+        edges = [firsts, columns["second"][similar], steps[similar].astype(np.uint64), *first_ids[similar].T]
+        found.add(pa.table(edges, schema=EDGES), range_of(firsts, documents=documents, ranges=ranges))
         if end >= 0:
             own = values[start:end].copy()
         own_id = np.concatenate([own_id[np.newaxis], ids[is_own]])[-1]
-    edges = pa.concat_tables(found)
-    parts = range_of(edges["first"].to_numpy(), documents=documents, ranges=ranges)
-    write_run(output, "edges", edges, partition=parts, keys=["first", "second"])
-    return {"pairs": compared, "similar": edges.num_rows}
+    found.finish()
+    return {"pairs": compared, "similar": found.rows}

@@ -11,7 +11,7 @@ import pytest
 from dedup_views import Corpus, by_definition, contents, ledger_rows, make_engine, planted, replaced, verdicts, words
 
 from pipeline import exchange
-from pipeline.dedup import groups
+from pipeline.dedup import buckets, groups, near
 from pipeline.dedup.near import near_dedup
 from pipeline.engine import Engine, merged_counts
 from pipeline.parts import Commit, Task, execute
@@ -104,6 +104,28 @@ def test_the_same_survivors_with_splits_in_groups_and_runs_in_levels(
     assert any(".level2-" in phase for phase in found["engine"].commits)
     assert found["removed"] == reference["removed"]
     assert_by_definition(corpus, found, settings)
+
+
+def test_the_same_survivors_where_no_partition_fits_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = words(60, seed=5)
+    copies = [" ".join(replaced(template, 0.02, seed=number)) for number in range(30)]
+    corpus = Corpus([*planted(5, 5, seed=13), *copies, *[f"{text}!" for text in copies[:9]]])
+    settings = SMALL.model_copy(update={"crowded": 3})
+    reference = run(corpus, tmp_path / "0", settings, splits=1)
+    for name, value in (("AT_ONCE_BYTES", 0), ("BATCH_BYTES", 256), ("CHUNK_BYTES", 300)):
+        monkeypatch.setattr(exchange, name, value)
+    monkeypatch.setattr(buckets, "_HELD", 5)
+    for name, value in (("_MERGED", 2), ("_SHOWN", 1), ("_DECIDE_BYTES", 1500)):
+        monkeypatch.setattr(near, name, value)
+    found = run(corpus, tmp_path / "1", settings, splits=2, partition_bytes=20_000)
+    assert found["removed"] == reference["removed"]
+    assert_by_definition(corpus, found, settings)
+    steps = {phase.rpartition("-")[0] for phase in found["engine"].commits}
+    assert {"near_dedup.round1.heard", "near_dedup.round2.bands"} <= steps
+    buckets_of_round_1 = next(c for p, c in found["engine"].commits.items() if ".round1.buckets-" in p)
+    assert any("requests-00001" in commit.files for commit in buckets_of_round_1)
 
 
 def test_done_twice_is_done_once(tmp_path: Path) -> None:
