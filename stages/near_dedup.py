@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import model_validator
 
 from stages.minhash import bands_for, proposal_probability
-from stages.stage import Settings, setting
+from stages.stage import Settings, place, setting
 from stages.survivors import SurvivorSettings
 
 #: A pair at the threshold is proposed at least this surely when bands and rows follow from it; more similar pairs more
@@ -90,6 +90,13 @@ class NearDedupSettings(SurvivorSettings):
         "(pipeline/dedup/buckets.py). "
         "Changes the work, never which documents are duplicates of a kept one.",
         ge=2,
+    )
+
+    against: str | None = place(
+        None,
+        "Folder of what earlier runs kept, one slice per finished run (bands and shingles): a path or "
+        "s3://bucket/prefix. A document similar to one of them is removed, and this run leaves a slice of its own. "
+        "Slices made with other shingles, permutations, bands or rows are refused.",
     )
 
     @model_validator(mode="before")

@@ -27,8 +27,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.dedup.groups import Grouping
-from pipeline.dedup.sketches import BANDS, MARK, range_of, split_in
-from pipeline.dedup.verify import EDGES, REQUESTS, SETS
+from pipeline.dedup.sketches import BANDS, MARK, SPLIT_BITS, range_of, split_in
+from pipeline.dedup.verify import EDGES, REQUESTS, SETS, Stored
 from pipeline.exchange import ChunkedRun, by_hash, equal_stretches, read_partition, sorted_pieces, write_run
 from pipeline.parts import Output
 from stages.compiled import compiled
@@ -55,11 +55,13 @@ def heads_of(members: np.ndarray, *, number_of_round: int, crowded: int) -> np.n
 
 
 @compiled
-def _propose(numbers: np.ndarray, starts: np.ndarray, ends: np.ndarray, heads: np.ndarray, out: np.ndarray) -> None:
+def _propose(
+    numbers: np.ndarray, starts: np.ndarray, fresh: np.ndarray, ends: np.ndarray, heads: np.ndarray, out: np.ndarray
+) -> None:
     written = 0
     for bucket in range(len(starts)):
         for head in range(starts[bucket], starts[bucket] + heads[bucket]):
-            for later in range(head + 1, ends[bucket]):
+            for later in range(max(head + 1, fresh[bucket]), ends[bucket]):
                 out[written, 0] = numbers[head]
                 out[written, 1] = numbers[later]
                 written += 1
@@ -85,14 +87,17 @@ def bucket_part(
     grouping: Grouping,
     documents: int,
     ranges: int,
+    earlier: int = 0,
 ) -> dict[str, Any]:
     """Task: what the buckets of one partition ask for.
 
     `requests`   REQUESTS by group of the owner's split: whose shingles have to be compared with whose
     `standing`   BANDS by group: members of crowded buckets that were no heads, which come again in the next round
     `uncovered`  numbers by range of the order: documents that cannot be kept in this round
+
+    The first `earlier` documents of the order are those of earlier runs: they are not paired with each other.
     """
-    asked = _Asked(output, grouping=grouping, documents=documents, ranges=ranges)
+    asked = _Asked(output, grouping=grouping, documents=documents, ranges=ranges, earlier=earlier)
     left = BANDS.empty_table()
     stream: _Stream | None = None
     for piece in sorted_pieces(output.files, runs, partition, keys=["hash", "number"], schema=BANDS):
@@ -129,9 +134,10 @@ def _stretches(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
 class _Asked:
     """What the buckets of a task ask for, written as it grows."""
 
-    def __init__(self, output: Output, *, grouping: Grouping, documents: int, ranges: int) -> None:
+    def __init__(self, output: Output, *, grouping: Grouping, documents: int, ranges: int, earlier: int) -> None:
         self._grouping = grouping
         self._place = {"documents": documents, "ranges": ranges}
+        self._first_new = np.uint64(earlier << SPLIT_BITS)
         self._requests = ChunkedRun(output, "requests", REQUESTS, keys=["owner", "first"])
         self._standing = ChunkedRun(output, "standing", BANDS, keys=["number", "hash"])
         self._uncovered = ChunkedRun(output, "uncovered", UNCOVERED, keys=["number"])
@@ -142,16 +148,21 @@ class _Asked:
         hashes, numbers = rows[:, 0], np.ascontiguousarray(rows[:, 1])
         starts, ends = equal_stretches(hashes | MARK)
         marks = np.concatenate(([0], np.cumsum(hashes & MARK, dtype=np.int64)))
-        several = (ends - starts > 1) & (marks[ends] > marks[starts])
+        new = np.concatenate(([0], np.cumsum(numbers >= self._first_new, dtype=np.int64)))
+        several = (ends - starts > 1) & (marks[ends] > marks[starts]) & (new[ends] > new[starts])
         starts, ends = starts[several], ends[several]
         members = ends - starts
         heads = heads_of(members, number_of_round=number_of_round, crowded=crowded)
-        weight = heads * members - heads * (heads + 1) // 2
+        #: Where the new documents of each bucket begin.
+        fresh = ends - (new[ends] - new[starts])
+        old_heads = np.minimum(heads, fresh - starts)
+        new_heads = heads - old_heads
+        weight = old_heads * (ends - fresh) + new_heads * (members - 1) - (old_heads + heads - 1) * new_heads // 2
         slices = (np.cumsum(weight) - weight) // _PAIRS_AT_ONCE
         for which in np.unique(slices):
             inside = np.flatnonzero(slices == which)
             pairs = np.empty((int(weight[inside].sum()), 2), dtype=np.uint64)
-            _propose(numbers, starts[inside], ends[inside], heads[inside], pairs)
+            _propose(numbers, starts[inside], fresh[inside], ends[inside], heads[inside], pairs)
             self.pairs(pairs)
         # A bucket of n with h < n heads: members h…n-1 were no heads, members h+1…n-1 are uncovered.
         behind = _stretches(starts + heads, ends)
@@ -164,8 +175,8 @@ class _Asked:
             self._counts[name] += number
 
     def pairs(self, pairs: np.ndarray) -> None:
-        """(first, second) of each pair, each of which has to see the first's set."""
-        pairs = unique_rows(pairs)
+        """(first, second) of each pair, whose second has to meet the first's set; none of two earlier documents."""
+        pairs = unique_rows(pairs[pairs[:, 1] >= self._first_new])
         self.count(pairs=len(pairs))
         firsts = np.unique(pairs[:, 0])
         owner = np.concatenate([pairs[:, 1], firsts])
@@ -177,7 +188,7 @@ class _Asked:
         self._standing.add(table, split_in(rows[:, 1]) // self._grouping.size)
 
     def uncovered(self, numbers: np.ndarray) -> None:
-        blind = np.unique(numbers)
+        blind = np.unique(numbers[numbers >= self._first_new])
         self._uncovered.add(pa.table([blind], schema=UNCOVERED), range_of(blind, **self._place))
 
     def finish(self) -> dict[str, Any]:
@@ -239,14 +250,14 @@ def _standing_sets(
     *,
     standing: Sequence[str],
     removed: Sequence[str],
-    sets: Sequence[str],
+    sets: Stored,
     split: int,
     grouping: Grouping,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(rows, owner, values, offsets): (number, hash) of one split, the place of each row's set, and the sets."""
     rows = still_standing(output, standing=standing, removed=removed, group=split // grouping.size)
     rows = rows[split_in(rows[:, 0]) == split]
-    stored = read_partition(output.files, sets, 0, schema=SETS) if len(rows) else SETS.empty_table()
+    stored = sets.read(output.files) if len(rows) else SETS.empty_table()
     owners = np.unique(rows[:, 0])
     chosen = stored.take(pa.array(np.searchsorted(stored["number"].to_numpy(), owners)))
     lists = chosen["shingles"].combine_chunks()
@@ -260,7 +271,7 @@ def count_part(
     *,
     standing: Sequence[str],
     removed: Sequence[str],
-    sets: Sequence[str],
+    sets: Stored,
     split: int,
     grouping: Grouping,
 ) -> dict[str, Any]:
@@ -308,7 +319,7 @@ def refine_part(
     *,
     standing: Sequence[str],
     removed: Sequence[str],
-    sets: Sequence[str],
+    sets: Stored,
     split: int,
     grouping: Grouping,
     counts: str,

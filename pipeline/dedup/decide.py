@@ -33,23 +33,45 @@ WAITS: Final = 1
 _GONE: Final = 2
 #: Above every document number: nobody removed this document.
 _NOBODY: Final = np.uint64((1 << 64) - 1)
-_FIRST, _SECOND = 0, 1
+_FIRST, _SECOND, _ID = 0, 1, 3
 
 
 @compiled
-def _hear(rows: np.ndarray, first_is: np.ndarray, places: np.ndarray, waits: np.ndarray, remover: np.ndarray) -> None:
-    """Take messages into a range's state: of several kept documents that remove one, the first in the order counts."""
+def _counts_more(edge: np.ndarray, other: np.ndarray, first_new: np.uint64) -> bool:
+    """Whether of two edges to one document this one names its remover: that of the first in the order, and of two
+    earlier runs' documents, whose order says nothing, that with the smaller id."""
+    if edge[_FIRST] >= first_new or other[_FIRST] >= first_new:
+        return bool(edge[_FIRST] < other[_FIRST])
+    return bool(edge[_ID] < other[_ID] or (edge[_ID] == other[_ID] and edge[_ID + 1] < other[_ID + 1]))
+
+
+@compiled
+def _hear(
+    rows: np.ndarray,
+    first_is: np.ndarray,
+    places: np.ndarray,
+    first_new: np.uint64,
+    waits: np.ndarray,
+    remover: np.ndarray,
+) -> None:
+    """Take messages into a range's state."""
     for row in range(len(rows)):
         place = places[row]
         if first_is[row] == WAITS:
             waits[place] = True
-        elif rows[row, _FIRST] < remover[place, _FIRST]:
+        elif _counts_more(rows[row], remover[place], first_new):
             remover[place] = rows[row]
 
 
 @compiled
 def _walk(
-    rows: np.ndarray, first: np.ndarray, second: np.ndarray, waits: np.ndarray, remover: np.ndarray, said: np.ndarray
+    rows: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    first_new: np.uint64,
+    waits: np.ndarray,
+    remover: np.ndarray,
+    said: np.ndarray,
 ) -> None:
     """Decide the documents of a range. `first` and `second` are the places in it of the edges `rows`, which come in
     order (second -1: in a later range); `said` becomes what each edge's first is."""
@@ -63,7 +85,7 @@ def _walk(
             continue
         if waits[one]:
             waits[other] = True
-        elif remover[other, _FIRST] == _NOBODY:
+        elif _counts_more(rows[edge], remover[other], first_new):
             remover[other] = rows[edge]
 
 
@@ -86,6 +108,7 @@ def decide_part(
     grouping: Grouping,
     documents: int,
     ranges: int,
+    earlier: int = 0,
 ) -> dict[str, Any]:
     """Task: decide one range of the order.
 
@@ -93,6 +116,7 @@ def decide_part(
     `waiting`   EDGES by range of the first: both still wait, the edge counts again in the next round
     `messages`  MESSAGES by range of the second, for the ranges after this one
     """
+    first_new = np.uint64(earlier << SPLIT_BITS)
     start, size = range_size(partition, documents=documents, ranges=ranges)
 
     def places(numbers: np.ndarray) -> np.ndarray:
@@ -104,13 +128,14 @@ def decide_part(
         waits[places(batch.column("number").to_numpy())] = True
     for batch in each_batch(output.files, messages, partition):
         rows = _matrix(batch)
-        _hear(rows, batch.column("first_is").to_numpy(), places(rows[:, _SECOND]), waits, remover)
+        _hear(rows, batch.column("first_is").to_numpy(), places(rows[:, _SECOND]), first_new, waits, remover)
     sent = ChunkedRun(output, "messages", MESSAGES, keys=MESSAGE_KEYS)
     for piece in merge_partition(output.files, edges, partition, keys=["first", "second"]):
         rows = _matrix(piece)
         here = range_of(rows[:, _SECOND], documents=documents, ranges=ranges) == partition
         said = np.empty(len(rows), dtype=np.int64)
-        _walk(rows, places(rows[:, _FIRST]), np.where(here, places(rows[:, _SECOND]), -1), waits, remover, said)
+        later = np.where(here, places(rows[:, _SECOND]), -1)
+        _walk(rows, places(rows[:, _FIRST]), later, first_new, waits, remover, said)
         forward = ~here & (said != _GONE)
         told = _edges(rows[forward]).append_column(
             MESSAGES.field("first_is"), pa.array(said[forward].astype(np.uint64))

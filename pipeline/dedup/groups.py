@@ -34,6 +34,8 @@ class Grouping:
     """How the splits of a run are shared out, a function of their number: group g holds g*size … g*size + size - 1."""
 
     splits: int
+    #: Splits behind those of the run, which hold documents of earlier runs (against.py).
+    earlier: int = 0
 
     @property
     def size(self) -> int:
@@ -42,6 +44,11 @@ class Grouping:
     @property
     def groups(self) -> int:
         return -(-self.splits // self.size)
+
+    @property
+    def all_groups(self) -> int:
+        """Those of earlier documents too."""
+        return -(-(self.splits + self.earlier) // self.size)
 
     def members(self, group: int) -> range:
         return range(group * self.size, min(self.splits, (group + 1) * self.size))

@@ -6,15 +6,17 @@ verify_part   a partition of firsts: their sets against those of their later nei
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.dedup.groups import Grouping
-from pipeline.dedup.sketches import NUMBERED, range_of, split_in
+from pipeline.dedup.sketches import NUMBERED, SPLIT_BITS, range_of, split_in
 from pipeline.dedup.survivors import id_halves, row_of
 from pipeline.exchange import ChunkedRun, by_hash, each_batch, merge_partition, read_partition, write_run
+from pipeline.files import Files
 from pipeline.parts import Output
 from pipeline.view import View, read_documents
 from stages.compiled import compiled
@@ -37,6 +39,25 @@ EDGES: Final = pa.schema([pa.field(name, _U64) for name in ("first", "second", "
 STEPS: Final = 10**SCORE_DECIMALS
 #: Shingles that an attach task copies at once: 8 bytes each, three times over.
 _SHINGLES_AT_ONCE: Final = 4 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """Where the SETS of a split lie. Those of an earlier run lie in its slice, and count their documents from 0: they
+    get their place in this run's order when they are read."""
+
+    runs: tuple[str, ...]
+    folder: str | None = None
+    first: int = 0
+    split: int = 0
+
+    def read(self, files: Files) -> pa.Table:
+        if self.folder is None:
+            return read_partition(files, self.runs, 0, schema=SETS)
+        table = read_partition(Files(self.folder), self.runs, 0, schema=SETS)
+        places = table["number"].to_numpy() + np.uint64(self.first)
+        numbers = places << np.uint64(SPLIT_BITS) | np.uint64(self.split)
+        return table.set_column(0, SETS.field("number"), pa.array(numbers))
 
 
 @compiled
@@ -87,7 +108,7 @@ def attach_part(
     output: Output,
     *,
     requests: Sequence[str],
-    sets: Sequence[str] | None,
+    sets: Stored | None,
     members: Sequence[str],
     view: View,
     unit: str,
@@ -98,8 +119,8 @@ def attach_part(
 ) -> dict[str, Any]:
     """Task: `attached-0`, `attached-1`… (ATTACHED by hash of the first) for one split.
 
-    In the first round (`sets` is None) the sets are made from the texts and kept as `sets`; whoever is asked for in a
-    later round was asked for in the first.
+    In the first round (`sets` is None, but for documents of earlier runs) the sets are made from the texts and kept as
+    `sets`; whoever is asked for in a later round was asked for in the first.
     """
     owner, first = _requests(output, requests, split, grouping)
     owners, place = np.unique(owner, return_inverse=True)
@@ -108,7 +129,7 @@ def attach_part(
                             settings=NearDedupSettings(**settings))  # fmt: skip
         write_run(output, "sets", stored, partition=np.zeros(len(owners), dtype=np.int64), keys=["number"])
     else:
-        stored = read_partition(output.files, sets, 0, schema=SETS) if len(owners) else SETS.empty_table()
+        stored = sets.read(output.files) if len(owners) else SETS.empty_table()
         place = np.searchsorted(stored["number"].to_numpy(), owner)
     lengths = (
         np.diff(stored["shingles"].combine_chunks().offsets.to_numpy()) if stored.num_rows else np.zeros(0, np.int64)
