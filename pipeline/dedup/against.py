@@ -35,6 +35,7 @@ from pipeline.files import Files
 from pipeline.keys import library_versions, source_key
 from pipeline.parts import Output, Task
 from pipeline.view import View, read_documents
+from stages.editions import edition, edition_keys
 from stages.minhash import SEED, band_hashes, sketch
 from stages.near_dedup import NearDedupSettings
 from stages.shingles import shingle_sets
@@ -43,13 +44,15 @@ FORMAT: Final = 1
 SUFFIX: Final = ".near.json"
 _MODULES: Final = (
     *exchange.MODULES, "pipeline.dedup.against", "pipeline.dedup.sketches", "pipeline.dedup.verify",
-    "stages.minhash", "stages.near_dedup", "stages.normalise", "stages.shingles",
+    "stages.editions", "stages.minhash", "stages.near_dedup", "stages.normalise", "stages.shingles",
 )  # fmt: skip
 #: What a change of the normal form, of shingles or of signatures would change: words, marks, digits, several scripts.
 _PROBE: Final = (
     "The Cafe\u0301's 3rd \u00c9DITION, 1,024 pages_of \u0939\u093f\u0928\u094d\u0926\u0940 and "
     "\u4e2d\u6587\u5b57\u7b26 \uff21\uff22 \u0130stanbul don\u2019t x-ray "
 )
+#: The same for what an edition is.
+_EDITIONS: Final = ("ICS 31 * Fall Quarter 2017", "Report (1998)", "winter, 2040", "x" * 490 + " 2001 a", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,7 @@ def parameters(settings: NearDedupSettings) -> dict[str, Any]:
         "bands": bands,
         "rows": rows,
         "seed": SEED,
+        "editions": key_of([edition(text) for text in _EDITIONS]),
         "meaning": _meaning(settings.shingle.unit, settings.shingle.size, settings.permutations),
     }
 
@@ -184,7 +188,8 @@ def slice_part(output: Output, *, view: View, unit: str, settings: dict[str, Any
     values, offsets = shingle_sets(documents["text"], unit=unit_of, size=size)
     ids = id_halves(documents["id"])
     sets = pa.LargeListArray.from_arrays(offsets, pa.array(values))
-    table = pa.table([numbers, ids[:, 0], ids[:, 1], sets], schema=SETS)
+    editions = edition_keys(documents["text"])
+    table = pa.table([numbers, ids[:, 0], ids[:, 1], editions, sets], schema=SETS)
     write_run(output, "sets", table, partition=np.zeros(len(numbers), dtype=np.int64), keys=["number"])
     return {"documents": len(signed)}
 

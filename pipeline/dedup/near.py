@@ -30,8 +30,8 @@ from pipeline.parts import Commit, Task
 from pipeline.view import View
 from stages.near_dedup import NearDedupSettings
 
-_OWN: Final = ("stages.minhash", "stages.near_dedup", "stages.shingles", "stages.normalise", "stages.schema",
-               "stages.survivors")  # fmt: skip
+_OWN: Final = ("stages.editions", "stages.minhash", "stages.near_dedup", "stages.shingles", "stages.normalise",
+               "stages.schema", "stages.survivors")  # fmt: skip
 _MODULES: Final = (
     *exact.MODULES, *_OWN, "pipeline.dedup.against", "pipeline.dedup.buckets", "pipeline.dedup.decide",
     "pipeline.dedup.near", "pipeline.dedup.outcome", "pipeline.dedup.sketches", "pipeline.dedup.verify",

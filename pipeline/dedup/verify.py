@@ -20,6 +20,7 @@ from pipeline.files import Files
 from pipeline.parts import Output
 from pipeline.view import View, read_documents
 from stages.compiled import compiled
+from stages.editions import edition_keys
 from stages.near_dedup import NearDedupSettings
 from stages.schema import SCORE_DECIMALS
 from stages.shingles import common, mix64, shingle_sets
@@ -27,12 +28,13 @@ from stages.shingles import common, mix64, shingle_sets
 _U64: Final = pa.uint64()
 #: "Send the shingles of `owner` to `first`": the pair (first, owner), or the first's own set where both are the same.
 REQUESTS: Final = pa.schema([pa.field("owner", _U64), pa.field("first", _U64)])
-#: A document's number, its id and its shingles, sorted.
+#: A document's number, its id, its edition (stages/editions.py) and its shingles, sorted.
 SETS: Final = pa.schema(
-    [pa.field(name, _U64) for name in ("number", "id0", "id1")] + [pa.field("shingles", pa.large_list(_U64))]
+    [pa.field(name, _U64) for name in ("number", "id0", "id1", "edition")] + [pa.field("shingles", pa.large_list(_U64))]
 )
 ATTACHED: Final = pa.schema(
-    [pa.field(name, _U64) for name in ("first", "second", "id0", "id1")] + [pa.field("shingles", pa.large_list(_U64))]
+    [pa.field(name, _U64) for name in ("first", "second", "id0", "id1", "edition")]
+    + [pa.field("shingles", pa.large_list(_U64))]
 )
 #: A verified pair: `first` goes before `second`; similarity in steps of 10^-SCORE_DECIMALS; id of the first.
 EDGES: Final = pa.schema([pa.field(name, _U64) for name in ("first", "second", "similarity", "id0", "id1")])
@@ -100,7 +102,14 @@ def _make_sets(
     values, offsets = shingle_sets(documents["text"], unit=settings.shingle.unit, size=settings.shingle.size)
     ids = id_halves(documents["id"])
     return pa.table(
-        [owners, ids[:, 0], ids[:, 1], pa.LargeListArray.from_arrays(offsets, pa.array(values))], schema=SETS
+        [
+            owners,
+            ids[:, 0],
+            ids[:, 1],
+            edition_keys(documents["text"]),
+            pa.LargeListArray.from_arrays(offsets, pa.array(values)),
+        ],
+        schema=SETS,
     )
 
 
@@ -139,7 +148,8 @@ def attach_part(
         inside = np.flatnonzero(weight == which) if len(place) else np.zeros(0, dtype=np.int64)
         rows = stored.take(pa.array(place[inside]))
         table = pa.table(
-            [first[inside], owner[inside], *(rows[name] for name in ("id0", "id1", "shingles"))], schema=ATTACHED
+            [first[inside], owner[inside], *(rows[name] for name in ("id0", "id1", "edition", "shingles"))],
+            schema=ATTACHED,
         )
         parts = by_hash(_mixed(first[inside]), partitions)
         write_run(output, f"attached-{number:05d}", table, partition=parts, keys=["first", "second"])
@@ -183,11 +193,11 @@ def verify_part(
     chosen = NearDedupSettings(**settings)
     enough = math.ceil(chosen.threshold * STEPS - 1e-9)
     found = ChunkedRun(output, "edges", EDGES, keys=["first", "second"])
-    own, own_id = np.zeros(0, dtype=np.uint64), np.zeros(2, dtype=np.uint64)
+    own, own_id = np.zeros(0, dtype=np.uint64), np.zeros(3, dtype=np.uint64)
     compared = 0
     for piece in merge_partition(output.files, runs, partition, keys=["first", "second"]):
         rows = piece.combine_chunks()
-        columns = {name: rows[name].to_numpy() for name in ("first", "second", "id0", "id1")}
+        columns = {name: rows[name].to_numpy() for name in ("first", "second", "id0", "id1", "edition")}
         lists = rows["shingles"].combine_chunks()
         offsets = lists.offsets.to_numpy()
         values = lists.values.to_numpy()
@@ -199,11 +209,14 @@ def verify_part(
         compared += int((~is_own).sum())
         # The id of each row's first stands in the own row before it, or came with an earlier piece.
         source = np.cumsum(is_own)
-        ids = np.stack([columns["id0"], columns["id1"]], axis=1)
+        ids = np.stack([columns["id0"], columns["id1"], columns["edition"]], axis=1)
         first_ids = np.concatenate([own_id[np.newaxis], ids[is_own]])[source]
         similar = steps >= enough
+        if chosen.editions == "keep":
+            one, two = first_ids[:, 2], columns["edition"]
+            similar &= (one == two) | (one == 0) | (two == 0)
         firsts = columns["first"][similar]
-        edges = [firsts, columns["second"][similar], steps[similar].astype(np.uint64), *first_ids[similar].T]
+        edges = [firsts, columns["second"][similar], steps[similar].astype(np.uint64), *first_ids[similar, :2].T]
         found.add(pa.table(edges, schema=EDGES), range_of(firsts, documents=documents, ranges=ranges))
         if end >= 0:
             own = values[start:end].copy()

@@ -286,7 +286,7 @@ def test_on_a_crawl_precision_is_one_and_recall_follows_the_curve(tmp_path: Path
     with gzip.open(SHARED / "near_dup" / "uci_pages_jaccard.tsv.gz", "rt", encoding="utf-8") as lines:
         table = [line.split("\t") for line in list(lines)[1:]]
     true = {frozenset((int(one), int(two))): float(jaccard) for one, two, jaccard in table}
-    settings = NearDedupSettings()
+    settings = NearDedupSettings(threshold=0.75, editions="merge")
     found = run(corpus, tmp_path, settings)
     assert len(found["removed"]) > 150
     for one, (two, measured) in found["removed"].items():
@@ -314,3 +314,26 @@ def test_agrees_with_the_clusters_of_the_peer(tmp_path: Path) -> None:
     kept = sorted(cluster[identity] for identity in cluster if identity not in found["removed"])
     assert kept == sorted(set(cluster.values()))
     assert all(cluster[one] == cluster[two] for one, (two, _) in found["removed"].items())
+
+
+def test_editions_that_name_their_term_stay_and_revisions_go(tmp_path: Path) -> None:
+    body = " ".join(words(200, seed=3))
+    revised = " ".join(replaced(words(200, seed=3), 0.01, seed=1))
+    pages = [f"Lab tutors, Fall 2017. {body}", f"Lab tutors, Winter 2018. {body}", f"Lab tutors, Fall 2017. {revised}"]
+    corpus = Corpus(pages)
+    found = run(corpus, tmp_path / "keep", NearDedupSettings())
+    kept = sorted(row["text"][:30] for row in corpus.rows if row["id"] not in found["removed"])
+    assert [text[12:].split(".")[0] for text in kept] == ["Fall 2017", "Winter 2018"]
+    assert run(corpus, tmp_path / "merge", NearDedupSettings(editions="merge"))["counts"]["kept"] == 1
+    assert NearDedupSettings(preset="fineweb").editions == "merge"
+
+
+def test_of_a_crawl_course_pages_of_other_terms_stay(tmp_path: Path) -> None:
+    pages = [
+        page for page in read_jsonl("uci_pages.jsonl.gz") if "labtutors" in page["url"] or "gallery_" in page["url"]
+    ]
+    assert len(pages) > 20
+    by_default = run(Corpus([page["text"] for page in pages]), tmp_path / "default", NearDedupSettings())
+    as_fineweb = run(Corpus([page["text"] for page in pages]), tmp_path / "f", NearDedupSettings(preset="fineweb"))
+    assert len(as_fineweb["removed"]) > 10
+    assert by_default["removed"] == {}
