@@ -46,8 +46,9 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "bands": 14,
         "rows": 8,
     },
-    # Penedo et al. 2023 (RefinedWeb), appendix G.3, after Lee et al. 2021: 5-grams, 9,000 hash functions, 450 bands
-    # of 20 values; a pair at 0.8 is proposed with probability 0.995.
+    # Penedo et al. 2023 (RefinedWeb), appendix G.3.1, after Lee et al. 2021: 5-grams, 9,000 hash functions, 450 bands
+    # of 20 values; a pair at 0.8 is proposed with probability 0.995. Its section 3.3 says "20 buckets of 450 hashes":
+    # those would propose nothing below 0.98, and its own formula, Lee et al. and FineWeb's appendix E.1 say 450 of 20.
     "refinedweb": {
         "threshold": 0.8,
         "editions": "merge",
