@@ -18,7 +18,7 @@ import multiprocessing
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from benchmarks import planted
 from benchmarks.texts import measured, size_of, take, texts_below
 from pipeline.dedup.near import near_dedup
 from pipeline.engine import Engine, merged_counts
-from pipeline.parts import Commit, Task
+from pipeline.parts import Commit, Task, execute
 from pipeline.runners.inline import InlineRunner
 from stages.bloom import empty, expected_rate, insert, probe, shape_for
 from stages.minhash import proposal_probability, sketch
@@ -44,6 +44,8 @@ from stages.shingles import mix64
 TEXT_BYTES = 16 << 20
 PEER_DOCUMENTS = 400
 PERMUTATIONS = 112
+#: For planted documents: half of their clusters are above it.
+PLANTED = NearDedupSettings(threshold=0.75)
 PEER = Path(__file__).parent / "datatrove_minhash.py"
 #: Keys made at once: 160 MB.
 BLOOM_CHUNK = 10_000_000
@@ -99,30 +101,57 @@ def signatures(folder: Path, datatrove: str | None, work: Path) -> None:
         print(f"| {name} | {shown} | {ours.median / rate:,.0f} x |")
 
 
+class Peaking(InlineRunner):
+    """Tasks in this process, and the most memory that it held during any task of each step: what earlier tasks left
+    with the allocator included, as in a worker."""
+
+    def __init__(self) -> None:
+        self.peaks: dict[str, int] = {}
+
+    def run(self, work: str, tasks: Sequence[Task]) -> Iterator[tuple[int, Commit]]:
+        for place, task in enumerate(tasks):
+            Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak so far
+            yield place, execute(work, task)
+            status = Path("/proc/self/status").read_text()
+            peak = next(int(line.split()[1]) for line in status.split("\n") if line.startswith("VmHWM:")) * 1024
+            self.peaks[_step(task)] = max(self.peaks.get(_step(task), 0), peak)
+
+
+def _step(task: Task) -> str:
+    return task.phase.rpartition("-")[0].removeprefix("near_dedup").strip(".") or "ledger"
+
+
 class Timed(Engine):
     """An engine that adds up the CPU seconds of each phase."""
 
-    def __init__(self, work: str) -> None:
-        super().__init__(work, InlineRunner())
+    def __init__(self, work: str, runner: InlineRunner) -> None:
+        super().__init__(work, runner)
         self.seconds: dict[str, float] = {}
 
     def run(self, tasks: Sequence[Task]) -> list[Commit]:
         started = time.process_time()
         commits = super().run(tasks)
         if tasks:
-            step = tasks[0].phase.rpartition("-")[0].removeprefix("near_dedup").strip(".") or "ledger"
+            step = _step(tasks[0])
             self.seconds[step] = self.seconds.get(step, 0) + time.process_time() - started
         return commits
 
 
+def _generate(documents: int, folder: str) -> None:
+    """Child process: the planted documents."""
+    planted.view(Engine(folder, InlineRunner()), documents)
+
+
 def _near(documents: int, folder: str, answer: Any) -> None:
-    """Child process: near dedup of so many planted documents; its peak memory is then its own."""
-    engine = Timed(folder)
+    """Child process: near dedup of so many planted documents that are there; its peak memory is then its own."""
+    runner = Peaking()
+    engine = Timed(folder, runner)
     view = planted.view(engine, documents)
+    assert not any(engine.executed.values())
     text_bytes = merged_counts(engine.commits[view.base.phase])["text_bytes"]
     engine.seconds.clear()
     wall = time.perf_counter()
-    phase = near_dedup(engine, view, NearDedupSettings(), upstream="planted")
+    phase = near_dedup(engine, view, PLANTED, upstream="planted")
     wall = time.perf_counter() - wall
     done = [commit for name, group in engine.commits.items() if name.startswith("near_dedup") for commit in group]
     answer.put({
@@ -131,7 +160,8 @@ def _near(documents: int, folder: str, answer: Any) -> None:
         "wall": wall,
         "cpu": sum(engine.seconds.values()),
         "steps": engine.seconds,
-        "peak": max(commit.observed["peak_memory_bytes"] for commit in done),
+        "peak": max(runner.peaks.values()),
+        "peaks": runner.peaks,
         "written": sum(file.size_bytes for commit in done for file in commit.files.values()),
         "removed": _removed_by_similarity(engine, view, phase, documents),
     })  # fmt: skip
@@ -154,6 +184,9 @@ def run_near(documents: int, work: Path) -> dict[str, Any]:
     """One run in a fresh process and folder, after its kernels are compiled."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(dir=work) as folder:
+        maker = context.Process(target=_generate, args=(documents, folder))
+        maker.start()
+        maker.join()
         answer = context.Queue()
         child = context.Process(target=_near, args=(documents, folder, answer))
         child.start()
@@ -189,15 +222,23 @@ def growth(sizes: Sequence[int], work: Path) -> None:
     """Time and memory by size; T = a + b n + c n log2 n is told by how well a line through the smaller sizes meets the
     larger ones."""
     run_near(1_000, work)
-    found = [run_near(size, work) for size in sorted(sizes)]
     print("| documents | text MB | CPU seconds | microseconds a document | written, bytes a document | peak MB |")
     print("|---|---|---|---|---|---|")
-    for run in found:
+    found = []
+    for size in sorted(sizes):
+        run = run_near(size, work)
+        found.append(run)
         count = run["documents"]
         print(
             f"| {count:,} | {run['text_bytes'] / 1e6:,.0f} | {run['cpu']:.1f} | {run['cpu'] / count * 1e6:.1f} "
-            f"| {run['written'] / count:.0f} | {run['peak'] / 1e6:.0f} |"
+            f"| {run['written'] / count:.0f} | {run['peak'] / 1e6:.0f} |",
+            flush=True,
         )
+    print("\n| peak MB of the step's tasks | " + " | ".join(f"{run['documents']:,}" for run in found) + " |")
+    print("|---" * (len(found) + 1) + "|")
+    for name in dict.fromkeys(name for run in found for name in run["peaks"]):
+        cells = (f"{run['peaks'].get(name, 0) / 1e6:.0f}" for run in found)
+        print(f"| {name} | " + " | ".join(cells) + " |")
     names = list(dict.fromkeys(name for run in found for name in run["steps"]))
     print("\n| step, microseconds a document | " + " | ".join(f"{run['documents']:,}" for run in found) + " |")
     print("|---" * (len(found) + 1) + "|")
@@ -218,7 +259,7 @@ def growth(sizes: Sequence[int], work: Path) -> None:
 
 def curve_of(run: dict[str, Any]) -> None:
     """Recall by planted similarity against the S-curve, with the binomial 99.9 % band."""
-    settings = NearDedupSettings()
+    settings = PLANTED
     bands, rows = settings.banding()
     pairs = run["documents"] - run["documents"] * 4 // 5
     print(f"\nthreshold {settings.threshold}, {bands} bands of {rows} rows, {run['documents']:,} documents\n")

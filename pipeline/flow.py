@@ -83,7 +83,7 @@ class Flow:
     engine: Engine
     recipe: Recipe
     splits: Sequence[Split]
-    #: The Bloom slices that this run reads, pinned when it was planned, by the stage's label.
+    #: The slices of earlier runs that this run reads (bloom, near_dedup), pinned when planned, by stage.
     pinned: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     view: View = field(init=False)
     #: sha256 of every model and list that a stage uses.
@@ -254,7 +254,8 @@ class Flow:
             phase = exact_dedup(self.engine, self.view, settings, upstream=upstream, label=label)
         else:
             assert isinstance(settings, NearDedupSettings)
-            phase = near_dedup(self.engine, self.view, settings, upstream=upstream, label=label)
+            slices = self.pinned.get(label, [])
+            phase = near_dedup(self.engine, self.view, settings, upstream=upstream, slices=slices, label=label)
         self.view = self.view.with_ledger(phase)
         self.judged.append(phase)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline import shard_flow
 from pipeline.books import ConservationError
+from pipeline.dedup.against import publish_near, resolve_near
 from pipeline.dedup.bloom import RunIdentity, check_pins, publish_slice, resolve_slices
 from pipeline.engine import Engine, Progress, key_of, merged_counts
 from pipeline.expectations import unexpected
@@ -26,6 +27,7 @@ from pipeline.runners.base import Runner, TaskFailedError
 from pipeline.runners.inline import InlineRunner
 from pipeline.sources.listing import Split, cut, list_sources
 from stages.bloom_dedup import BloomSettings
+from stages.near_dedup import NearDedupSettings
 from stages.stage import Stage
 from tokenizer.bpe import load
 
@@ -99,28 +101,39 @@ def check_resources(recipe: Recipe) -> None:
 
 
 def pin_slices(recipe: Recipe, splits: Sequence[Split], work: str, *, keep: bool) -> dict[str, list[dict[str, Any]]]:
-    """The Bloom slices that each `bloom` stage reads, resolved once, before any work.
+    """The slices of earlier runs that each `bloom` stage, and each `near_dedup` with `against`, reads, resolved once,
+    before any work.
 
     With `keep` they are written into the work folder: a run that is killed and started again reads what it read at
     first, whatever other runs have published meanwhile.
     """
     pinned: dict[str, list[dict[str, Any]]] = {}
-    for label, settings in _bloom_stages(recipe):
+    for label, settings in _slice_stages(recipe):
         identity, files = run_identity(recipe, splits), Files(work)
-        name = f"pins/{key_of(identity.key, label, settings.seen)}.json"
+        folder = settings.seen if isinstance(settings, BloomSettings) else str(settings.against)
+        name = f"pins/{key_of(identity.key, label, folder)}.json"
         if files.exists(name):
             pinned[label] = json.loads(files.read(name))
-            check_pins(Files(settings.seen), pinned[label])
+            check_pins(Files(folder), pinned[label])
             continue
-        pinned[label] = resolve_slices(settings.seen, identity)
+        pinned[label] = (
+            resolve_slices(folder, identity)
+            if isinstance(settings, BloomSettings)
+            else resolve_near(settings, identity)
+        )
         if keep:
             files.write_bytes(name, json.dumps(pinned[label]).encode())
     return pinned
 
 
-def _bloom_stages(recipe: Recipe) -> list[tuple[str, BloomSettings]]:
-    named = zip(labels(recipe), recipe.stages, strict=True)
-    return [(label, entry.settings) for label, entry in named if isinstance(entry.settings, BloomSettings)]
+def _slice_stages(recipe: Recipe) -> list[tuple[str, BloomSettings | NearDedupSettings]]:
+    """The stages that read what earlier runs left, and leave something themselves."""
+    return [
+        (label, entry.settings)
+        for label, entry in zip(labels(recipe), recipe.stages, strict=True)
+        if isinstance(entry.settings, BloomSettings)
+        or (isinstance(entry.settings, NearDedupSettings) and entry.settings.against is not None)
+    ]
 
 
 def run(
@@ -169,8 +182,12 @@ def run(
 def _publish_slices(
     flow: Flow, recipe: Recipe, splits: Sequence[Split], pinned: dict[str, list[dict[str, Any]]]
 ) -> None:
-    for label, settings in _bloom_stages(recipe):
-        publish_slice(flow.engine, flow.view, settings.seen, run_identity(recipe, splits), pinned[label], settings)
+    identity = run_identity(recipe, splits)
+    for label, settings in _slice_stages(recipe):
+        if isinstance(settings, BloomSettings):
+            publish_slice(flow.engine, flow.view, settings.seen, identity, pinned[label], settings)
+        else:
+            publish_near(flow.engine, flow.view, settings, identity, pinned[label])
 
 
 def _document_files(commits: Sequence[Commit]) -> dict[str, Written]:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import model_validator
 
 from stages.minhash import bands_for, proposal_probability
-from stages.stage import Settings, setting
+from stages.stage import Settings, place, setting
 from stages.survivors import SurvivorSettings
 
 #: A pair at the threshold is proposed at least this surely when bands and rows follow from it; more similar pairs more
@@ -38,18 +38,27 @@ class Shingle(Settings):
 #: What others did, as settings. Their threshold is the one they name; ours is verified on the whole shingle sets.
 PRESETS: Final[dict[str, dict[str, Any]]] = {
     # Penedo et al. 2024 (FineWeb), section 3.4: 5-grams of words, 112 hash functions, 14 bands of 8, "at least 75 %".
-    "fineweb": {"threshold": 0.75, "shingle": {"unit": "word", "size": 5}, "permutations": 112, "bands": 14, "rows": 8},
-    # Penedo et al. 2023 (RefinedWeb), appendix G.3, after Lee et al. 2021: 5-grams, 9,000 hash functions, 450 bands
-    # of 20 values; a pair at 0.8 is proposed with probability 0.995.
+    "fineweb": {
+        "threshold": 0.75,
+        "editions": "merge",
+        "shingle": {"unit": "word", "size": 5},
+        "permutations": 112,
+        "bands": 14,
+        "rows": 8,
+    },
+    # Penedo et al. 2023 (RefinedWeb), appendix G.3.1, after Lee et al. 2021: 5-grams, 9,000 hash functions, 450 bands
+    # of 20 values; a pair at 0.8 is proposed with probability 0.995. Its section 3.3 says "20 buckets of 450 hashes":
+    # those would propose nothing below 0.98, and its own formula, Lee et al. and FineWeb's appendix E.1 say 450 of 20.
     "refinedweb": {
         "threshold": 0.8,
+        "editions": "merge",
         "shingle": {"unit": "word", "size": 5},
         "permutations": 9000,
         "bands": 450,
         "rows": 20,
     },
     # Rae et al. 2021 (Gopher), appendix A.1.1: 13-grams, Jaccard above 0.8. It names no bands: they follow.
-    "gopher": {"threshold": 0.8, "shingle": {"unit": "word", "size": 13}},
+    "gopher": {"threshold": 0.8, "editions": "merge", "shingle": {"unit": "word", "size": 13}},
 }
 
 
@@ -60,8 +69,10 @@ class NearDedupSettings(SurvivorSettings):
         None, "Takes the settings of a paper for all that the recipe does not name: see PRESETS in this file."
     )
     threshold: float = setting(
-        0.75,
-        "A document is removed at this similarity to a kept one, or more. 0.75 is FineWeb's nominal value.",
+        0.85,
+        "A document is removed at this similarity to a kept one, or more. FineWeb's nominal value is 0.75; of one "
+        "university's pages from 0.75 to 0.85, most pairs of which the address says what they are were different pages "
+        "(docs/decisions.md).",
         gt=0,
         le=1,
     )
@@ -71,6 +82,11 @@ class NearDedupSettings(SurvivorSettings):
         "the document to be removed.",
     )
     shingle: Shingle = setting(Shingle(), "What a text is cut into.")
+    editions: Literal["keep", "merge"] = setting(
+        "keep",
+        "`keep`: two texts that name different terms or years near their beginning (course pages of two terms, reports "
+        "of two years; stages/editions.py) are no duplicates; `merge` looks at the similarity alone, as others do.",
+    )
     permutations: int = setting(
         128,
         "Values in a MinHash signature, 4 bytes each: more cost time, and find pairs more surely.",
@@ -90,6 +106,13 @@ class NearDedupSettings(SurvivorSettings):
         "(pipeline/dedup/buckets.py). "
         "Changes the work, never which documents are duplicates of a kept one.",
         ge=2,
+    )
+
+    against: str | None = place(
+        None,
+        "Folder of what earlier runs kept, one slice per finished run (bands and shingles): a path or "
+        "s3://bucket/prefix. A document similar to one of them is removed, and this run leaves a slice of its own. "
+        "Slices made with other shingles, permutations, bands or rows are refused.",
     )
 
     @model_validator(mode="before")

@@ -12,7 +12,7 @@ key and a piece of its own hash. A task holds one slice at a time, capacity x 14
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -98,7 +98,13 @@ class RunIdentity:
     sources: tuple[str, ...]
 
 
-def resolve_slices(folder: str, run: RunIdentity) -> list[dict[str, Any]]:
+def resolve_slices(
+    folder: str,
+    run: RunIdentity,
+    *,
+    suffix: str = _SUFFIX,
+    header_of: Callable[[Files, str], dict[str, Any]] = read_header,
+) -> list[dict[str, Any]]:
     """The slices that this run reads, as {"name", "sha256"} in the order of names.
 
     All that are in the folder, but those of runs that read one of this run's own input files: a dump is not earlier
@@ -107,7 +113,7 @@ def resolve_slices(folder: str, run: RunIdentity) -> list[dict[str, Any]]:
     however many others finished since. SliceError if one of those is gone or changed.
     """
     files = Files(folder)
-    headers = {name: read_header(files, name) for name in files.names("") if name.endswith(_SUFFIX)}
+    headers = {name: header_of(files, name) for name in files.names("") if name.endswith(suffix)}
     own = [name for name, header in headers.items() if header["run"] == run.key]
     if not own:
         mine = set(run.sources)
@@ -320,9 +326,14 @@ def publish_slice(
     name = f"{run.key}-{written.sha256[:16]}{_SUFFIX}"
     target = Files(folder)
     if not target.exists(name):
-        with engine.files.open(written.name) as source:
-            target.write(name, lambda sink: _copy(source, sink))
+        copy_file(engine.files, written.name, target, name)
     return name
+
+
+def copy_file(files: Files, name: str, target: Files, new_name: str) -> None:
+    """A file of one store into another, in pieces."""
+    with files.open(name) as source:
+        target.write(new_name, lambda sink: _copy(source, sink))
 
 
 def _copy(source: Any, sink: Any) -> None:

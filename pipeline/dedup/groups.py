@@ -15,10 +15,11 @@ import pyarrow as pa
 from pipeline import exchange
 from pipeline.dedup.survivors import ORDER, doc_numbers, split_of
 from pipeline.engine import Engine
-from pipeline.exchange import by_hash, partitions_for, read_partition, run_names, write_run
+from pipeline.exchange import ChunkedRun, by_hash, partitions_for, run_names, sorted_pieces, write_run
 from pipeline.parts import Commit, Output, Task
 
 KEYED: Final = pa.schema([pa.field(name, pa.uint64()) for name in ("key0", "key1", *ORDER)])
+ORDERED: Final = pa.schema([pa.field(name, pa.uint64()) for name in ORDER])
 _ROW_BYTES: Final = 48
 #: A document that is not the best of its group, and the one that is.
 FOLLOWERS: Final = pa.schema([pa.field(name, pa.uint64()) for name in ("doc", "leader", "id0", "id1")])
@@ -33,6 +34,8 @@ class Grouping:
     """How the splits of a run are shared out, a function of their number: group g holds g*size … g*size + size - 1."""
 
     splits: int
+    #: Splits behind those of the run, which hold documents of earlier runs (against.py).
+    earlier: int = 0
 
     @property
     def size(self) -> int:
@@ -41,6 +44,11 @@ class Grouping:
     @property
     def groups(self) -> int:
         return -(-self.splits // self.size)
+
+    @property
+    def all_groups(self) -> int:
+        """Those of earlier documents too."""
+        return -(-(self.splits + self.earlier) // self.size)
 
     def members(self, group: int) -> range:
         return range(group * self.size, min(self.splits, (group + 1) * self.size))
@@ -64,18 +72,38 @@ def keyed_runs(
     return {"rows": rows.num_rows}
 
 
-def leaders_and_followers(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """(leaders with their ORDER columns, FOLLOWERS), given the KEYED rows of whole groups."""
-    columns = {name: rows[name].to_numpy() for name in KEYED.names}
-    order = np.lexsort([columns[name] for name in reversed(KEYED.names)])
-    columns = {name: values[order] for name, values in columns.items()}
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = (columns["key0"][1:] != columns["key0"][:-1]) | (columns["key1"][1:] != columns["key1"][:-1])
-    leader = np.flatnonzero(first)[np.cumsum(first) - 1]
-    followers = pa.table(
-        [columns["doc"][~first], *(columns[name][leader][~first] for name in ("doc", "id0", "id1"))], schema=FOLLOWERS
-    )
-    return pa.table({name: columns[name][first] for name in ORDER}), followers
+class _Groups:
+    """Walks KEYED rows in order, whole groups or not: the first row of each key leads."""
+
+    def __init__(self) -> None:
+        #: Key and ORDER columns of the leader of the last group so far.
+        self._last: dict[str, np.ndarray] | None = None
+
+    def take(self, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """(leaders with their ORDER columns, FOLLOWERS) of the next rows."""
+        columns = {name: rows[name].to_numpy() for name in KEYED.names}
+        fresh = np.ones(rows.num_rows, dtype=bool)
+        fresh[1:] = _differ(columns, slice(1, None), columns, slice(None, -1))
+        before = self._last
+        if before is not None:
+            fresh[0] = _differ(columns, slice(0, 1), before, slice(None))[0]
+        leaders = {name: values[fresh] for name, values in columns.items()}
+        # A group that began before these rows is led by the last leader, which then stands in front.
+        known = (
+            leaders if before is None else {name: np.concatenate([before[name], leaders[name]]) for name in KEYED.names}
+        )
+        leader = np.cumsum(fresh) - (before is None)
+        followers = pa.table(
+            [columns["doc"][~fresh], *(known[name][leader[~fresh]] for name in ("doc", "id0", "id1"))], schema=FOLLOWERS
+        )
+        self._last = {name: values[-1:] for name, values in known.items()}
+        return pa.table({name: leaders[name] for name in ORDER}, schema=ORDERED), followers
+
+
+def _differ(one: dict[str, np.ndarray], rows: slice, two: dict[str, np.ndarray], others: slice) -> np.ndarray:
+    """bool: whose keys are not equal."""
+    different: np.ndarray = (one["key0"][rows] != two["key0"][others]) | (one["key1"][rows] != two["key1"][others])
+    return different
 
 
 def group_reduce(
@@ -89,16 +117,24 @@ def group_reduce(
 ) -> dict[str, Any]:
     """Task: `followers` by the group of the follower's split, `links` (the same rows) by the leader's, and `order`:
     the leaders by their place, cut at the splitters. The counts say how many leaders each range of places holds."""
-    leaders, followers = leaders_and_followers(read_partition(output.files, runs, partition, schema=KEYED))
-    write_run(output, "followers", followers, partition=grouping.of(followers["doc"].to_numpy()), keys=["doc"])
-    write_run(output, "links", followers, partition=grouping.of(followers["leader"].to_numpy()), keys=["leader", "doc"])
-    ranges = _ranges(output, leaders, splitters)
-    write_run(output, "order", leaders, partition=ranges, keys=ORDER)
-    held = np.bincount(ranges, minlength=order_partitions).tolist()
+    groups = _Groups()
+    following = ChunkedRun(output, "followers", FOLLOWERS, keys=["doc"])
+    links = ChunkedRun(output, "links", FOLLOWERS, keys=["leader", "doc"])
+    order = ChunkedRun(output, "order", ORDERED, keys=ORDER)
+    held = np.zeros(order_partitions, dtype=np.int64)
+    for piece in sorted_pieces(output.files, runs, partition, keys=KEYED.names, schema=KEYED):
+        leaders, followers = groups.take(piece)
+        following.add(followers, grouping.of(followers["doc"].to_numpy()))
+        links.add(followers, grouping.of(followers["leader"].to_numpy()))
+        ranges = _ranges(output, leaders, splitters)
+        order.add(leaders, ranges)
+        held += np.bincount(ranges, minlength=order_partitions)
+    for written in (following, links, order):
+        written.finish()
     return {
-        "leaders": leaders.num_rows,
-        "followers": followers.num_rows,
-        "places": {f"{place:05d}": number for place, number in enumerate(held)},
+        "leaders": order.rows,
+        "followers": following.rows,
+        "places": {f"{place:05d}": number for place, number in enumerate(held.tolist())},
     }
 
 
@@ -107,11 +143,22 @@ def _ranges(output: Output, leaders: pa.Table, splitters: str | None) -> np.ndar
     if splitters is None:
         return np.zeros(leaders.num_rows, dtype=np.int64)
     cuts = output.files.read_table(splitters)
-    found = np.zeros(leaders.num_rows, dtype=np.int64)
-    place, id0 = leaders["place"].to_numpy(), leaders["id0"].to_numpy()
-    for cut_place, cut_id in zip(cuts["place"].to_numpy(), cuts["id0"].to_numpy(), strict=True):
-        found += (place > cut_place) | ((place == cut_place) & (id0 >= cut_id))
-    return found
+    both = np.concatenate(
+        [
+            _pairs(cuts["place"].to_numpy(), cuts["id0"].to_numpy()),
+            _pairs(leaders["place"].to_numpy(), leaders["id0"].to_numpy()),
+        ]
+    )
+    # Sorted together, cuts before leaders that are equal to them: the cuts in front of a leader are those not above it.
+    order = np.lexsort((np.arange(len(both)), both[:, 1], both[:, 0]))
+    is_cut = order < cuts.num_rows
+    found = np.empty(len(both), dtype=np.int64)
+    found[order] = np.cumsum(is_cut)
+    return found[cuts.num_rows :]
+
+
+def _pairs(place: np.ndarray, id0: np.ndarray) -> np.ndarray:
+    return np.stack([place, id0], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ bucket with another are looked at. A round's pairs are those that buckets.py pro
 that of the definition. Memory of a task: a partition (`partition_bytes`), one split's texts or sets, or a merge.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,8 +18,11 @@ import numpy as np
 
 from pipeline import exchange
 from pipeline.dedup import exact
+from pipeline.dedup.against import EarlierPart, earlier_parts
 from pipeline.dedup.buckets import again_part
+from pipeline.dedup.decide import MESSAGE_KEYS
 from pipeline.dedup.groups import Grouped, Grouping, group
+from pipeline.dedup.verify import Stored
 from pipeline.engine import Engine, content_key, key_of
 from pipeline.exchange import level, partitions_for, run_names
 from pipeline.keys import library_versions, source_key
@@ -27,19 +30,23 @@ from pipeline.parts import Commit, Task
 from pipeline.view import View
 from stages.near_dedup import NearDedupSettings
 
-_OWN: Final = ("stages.minhash", "stages.near_dedup", "stages.shingles", "stages.normalise", "stages.schema",
-               "stages.survivors")  # fmt: skip
+_OWN: Final = ("stages.editions", "stages.minhash", "stages.near_dedup", "stages.shingles", "stages.normalise",
+               "stages.schema", "stages.survivors")  # fmt: skip
 _MODULES: Final = (
-    *exact.MODULES, *_OWN, "pipeline.dedup.buckets", "pipeline.dedup.decide", "pipeline.dedup.near",
-    "pipeline.dedup.outcome", "pipeline.dedup.sketches", "pipeline.dedup.verify",
+    *exact.MODULES, *_OWN, "pipeline.dedup.against", "pipeline.dedup.buckets", "pipeline.dedup.decide",
+    "pipeline.dedup.near", "pipeline.dedup.outcome", "pipeline.dedup.sketches", "pipeline.dedup.verify",
 )  # fmt: skip
 _SKETCH_MODULES: Final = (*exchange.MODULES, *_OWN, "pipeline.dedup.sketches", "pipeline.dedup.survivors")
-#: What a document may cost where it meets others, in bytes, for choosing the number of partitions: its order, its edges
-#: (eight of 40 bytes: more than web text has after exact deduplication), a band, and a pair's similarity.
+#: What a document costs where it meets others, in bytes, for choosing the number of partitions: its order, its state in
+#: the walk (decide.py), a band, and a pair's similarity.
 _ORDER_BYTES: Final = 32
-_DECIDE_BYTES: Final = 320
+_DECIDE_BYTES: Final = 48
 _BAND_BYTES: Final = 16
 _PAIR_BYTES: Final = 40
+
+
+#: Messages of so many ranges become one run.
+_MERGED: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +59,17 @@ class _Near:
     grouping: Grouping
     key: str
     partition_bytes: int
+    #: What earlier runs have kept, as splits behind those of the view.
+    earlier: tuple[EarlierPart, ...] = ()
+
+    @property
+    def earlier_documents(self) -> int:
+        return sum(part.documents for part in self.earlier)
+
+    @property
+    def units(self) -> list[str]:
+        """A name for every split, those of earlier runs too."""
+        return [*self.view.units, *_names("earlier", len(self.earlier))]
 
     def run(self, name: str, function: str, arguments: Sequence[tuple[str, dict[str, Any]]]) -> list[Commit]:
         """One phase of (unit, arguments) tasks; its folder is near_dedup.NAME-key."""
@@ -104,7 +122,7 @@ def _number(near: _Near, sketched: Sequence[Commit]) -> _Numbered:
         near.engine, sketched, name="near_dedup", key=near.key, grouping=grouping, splitters=splitters,
         order_partitions=cuts, partition_bytes=near.partition_bytes,
     )  # fmt: skip
-    firsts = np.concatenate(([0], np.cumsum(grouped.places))).tolist()
+    firsts = (near.earlier_documents + np.concatenate(([0], np.cumsum(grouped.places)))).tolist()
     numbered = near.run(
         "numbers",
         "sketches:number_part",
@@ -116,6 +134,15 @@ def _number(near: _Near, sketched: Sequence[Commit]) -> _Numbered:
     documents = firsts[-1]
     bands, _ = near.settings.banding()
     numbers = near.runs(numbered, "numbers", "numbers", ["doc"])
+    partitions = near.partitions(documents * bands * _BAND_BYTES)
+    admitted = near.run(
+        "earlier",
+        "against:admit_part",
+        [
+            (unit, {"part": part, "partitions": partitions})
+            for unit, part in zip(_names("earlier", len(near.earlier)), near.earlier, strict=True)
+        ],
+    )
     banded = near.run(
         "bands",
         "sketches:band_part",
@@ -129,7 +156,7 @@ def _number(near: _Near, sketched: Sequence[Commit]) -> _Numbered:
                         (split, sketched[split].files["signatures"].name) for split in grouping.members(number)
                     ],
                     "settings": near.dumped,
-                    "partitions": near.partitions(documents * bands * _BAND_BYTES),
+                    "partitions": partitions,
                 },
             )
             for number, unit in enumerate(_names("g", grouping.groups))
@@ -140,7 +167,7 @@ def _number(near: _Near, sketched: Sequence[Commit]) -> _Numbered:
         documents=documents,
         ranges=near.partitions(documents * _DECIDE_BYTES),
         members=near.runs(banded, "bands", "members", ["number"]),
-        bands=near.runs(banded, "bands", "bands", ["hash", "number"]),
+        bands=near.runs([*banded, *admitted], "bands", "bands", ["hash", "number"]),
     )
 
 
@@ -148,7 +175,7 @@ def _number(near: _Near, sketched: Sequence[Commit]) -> _Numbered:
 class _Round:
     """What a round leaves for the next one."""
 
-    sets: list[list[str]]
+    sets: list[Stored]
     standing: list[str]
     removed: list[str]
     waiting: list[str]
@@ -158,12 +185,45 @@ class _Round:
     waiting_documents: int
 
 
+class _Messages:
+    """The messages of the ranges decided so far. Each range reads those of all before it: merged by MERGED into one
+    now and then, so that a thousand ranges do not open a million files."""
+
+    def __init__(self, near: _Near, name: str) -> None:
+        self._near = near
+        self._name = name
+        #: By how often they were merged.
+        self._levels: list[list[str]] = [[]]
+        self._merges = 0
+
+    def names(self) -> list[str]:
+        return [name for level_names in reversed(self._levels) for name in level_names]
+
+    def add(self, names: list[str]) -> None:
+        self._levels[0] += names
+        for number in range(len(self._levels)):
+            if len(self._levels[number]) < _MERGED:
+                break
+            if number + 1 == len(self._levels):
+                self._levels.append([])
+            given = {"runs": self._levels[number], "suffix": "messages", "keys": list(MESSAGE_KEYS)}
+            task = Task(
+                phase=self._near.phase(self._name + "heard"),
+                unit=f"m{self._merges:05d}",
+                function="pipeline.exchange:merge_runs",
+                arguments=given,
+            )
+            self._merges += 1
+            self._levels[number + 1] += run_names(self._near.engine.run([task]), "messages")
+            self._levels[number] = []
+
+
 def _round(
     near: _Near, numbered: _Numbered, number: int, bands: list[str], partitions: int, before: _Round | None
 ) -> _Round:
     """buckets -> attach -> verify -> decide."""
     place = {"documents": numbered.documents, "ranges": numbered.ranges}
-    shared = {"grouping": near.grouping, **place}
+    shared = {"grouping": near.grouping, "earlier": near.earlier_documents, **place}
     name = f"round{number}."
     bucketed = near.run(
         name + "buckets",
@@ -185,6 +245,7 @@ def _round(
     pairs = sum(commit.counts["pairs"] for commit in bucketed)
     requests = near.runs(bucketed, name + "buckets", "requests", ["owner", "first"])
     compared = near.partitions(pairs * _PAIR_BYTES)
+    given = {part.split: part.stored for part in near.earlier}
     attached = near.run(
         name + "attach",
         "verify:attach_part",
@@ -193,7 +254,7 @@ def _round(
                 unit,
                 {
                     "requests": requests,
-                    "sets": before.sets[split] if before else None,
+                    "sets": before.sets[split] if before else given.get(split),
                     "members": numbered.members,
                     "view": near.view,
                     "unit": unit,
@@ -203,7 +264,7 @@ def _round(
                     "partitions": compared,
                 },
             )
-            for split, unit in enumerate(near.view.units)
+            for split, unit in enumerate(near.units)
         ],
     )
     verified = near.run(
@@ -218,16 +279,18 @@ def _round(
     edges = [*near.runs(verified, name + "verify", "edges", ["first", "second"]), *(before.waiting if before else [])]
     uncovered = near.runs(bucketed, name + "buckets", "uncovered", ["number"])
     decided: list[Commit] = []
+    messages = _Messages(near, name)
     for partition, unit in enumerate(_names("p", numbered.ranges)):
-        given = {
-            "edges": edges,
-            "messages": run_names(decided, "messages"),
-            "uncovered": uncovered,
-            "partition": partition,
-        }
-        decided += near.run(name + "decide", "decide:decide_part", [(unit, {**given, **shared})])
+        own = {"edges": edges, "messages": messages.names(), "uncovered": uncovered, "partition": partition}
+        (commit,) = near.run(name + "decide", "decide:decide_part", [(unit, {**own, **shared})])
+        decided.append(commit)
+        messages.add(run_names([commit], "messages"))
     return _Round(
-        sets=before.sets if before else [run_names([commit], "sets") for commit in attached],
+        sets=before.sets
+        if before
+        else [
+            given.get(split, Stored(runs=tuple(run_names([commit], "sets")))) for split, commit in enumerate(attached)
+        ],
         standing=near.runs(bucketed, name + "buckets", "standing", ["number", "hash"]),
         removed=near.runs(decided, name + "decide", "removed", ["second"]),
         waiting=near.runs(decided, name + "decide", "waiting", ["first", "second"]),
@@ -247,14 +310,14 @@ def _next_bands(near: _Near, number: int, last: _Round) -> tuple[list[str], int]
             f"buckets:{again_part.__name__}",
             [
                 (unit, {**standing, "group": place, "partitions": partitions})
-                for place, unit in enumerate(_names("g", near.grouping.groups))
+                for place, unit in enumerate(_names("g", near.grouping.all_groups))
             ],
         )
         return near.runs(emitted, name + "bands", "bands", ["hash", "number"]), partitions
     sets = [
         {**standing, "sets": runs, "split": split, "grouping": near.grouping} for split, runs in enumerate(last.sets)
     ]
-    counted = near.run(name + "counts", "buckets:count_part", list(zip(near.view.units, sets, strict=True)))
+    counted = near.run(name + "counts", "buckets:count_part", list(zip(near.units, sets, strict=True)))
     counts = [commit.files["counts"].name for commit in counted]
     deep = 0
     while len(counts) > 1:
@@ -273,7 +336,7 @@ def _next_bands(near: _Near, number: int, last: _Round) -> tuple[list[str], int]
         "buckets:refine_part",
         [
             (unit, {**given, "counts": counts[0], "settings": near.dumped, "partitions": partitions})
-            for unit, given in zip(near.view.units, sets, strict=True)
+            for unit, given in zip(near.units, sets, strict=True)
         ],
     )
     return near.runs(emitted, name + "bands", "bands", ["hash", "number"]), partitions
@@ -289,13 +352,16 @@ def near_dedup(
     settings: NearDedupSettings,
     *,
     upstream: str,
+    slices: Sequence[Mapping[str, Any]] = (),
     label: str = "near_dedup",
     partition_bytes: int = exchange.PARTITION_BYTES,
 ) -> str:
     """The phase whose parts are the ledger of near deduplication, one for each split of the view.
 
-    `upstream` is the content key of what the view holds; `label` the stage's name in the ledger. `partition_bytes`
-    bounds what a reduce task reads at once; it changes the parts on the way, never the result.
+    `upstream` is the content key of what the view holds; `label` the stage's name in the ledger. `slices` are
+    those of `settings.against`, from `against.resolve_near`: what earlier runs have kept goes before all documents of
+    this one. `partition_bytes` bounds what a reduce task reads at once; it changes the parts on the way, never the
+    result.
     """
     libraries = library_versions(exact.LIBRARIES)
     signing = {"shingle": settings.shingle.model_dump(mode="json"), "permutations": settings.permutations,
@@ -313,10 +379,18 @@ def near_dedup(
         ]
     )
     code = source_key(_MODULES)
-    key = key_of(settings.model_dump(mode="json"), code, libraries, upstream, content_key(sketched), partition_bytes)
-    grouping = Grouping(splits=len(view.units))
+    pins = [dict(entry) for entry in slices]
+    key = key_of(settings.lasting(), pins, code, libraries, upstream, content_key(sketched), partition_bytes)
+    earlier = tuple(earlier_parts(settings, pins, splits=len(view.units)))
+    grouping = Grouping(splits=len(view.units), earlier=len(earlier))
     near = _Near(
-        engine=engine, view=view, settings=settings, grouping=grouping, key=key, partition_bytes=partition_bytes
+        engine=engine,
+        view=view,
+        settings=settings,
+        grouping=grouping,
+        key=key,
+        partition_bytes=partition_bytes,
+        earlier=earlier,
     )
     numbered = _number(near, sketched)
     bands, _ = settings.banding()
@@ -361,6 +435,8 @@ def _finish(near: _Near, numbered: _Numbered, removed: list[str], label: str) ->
         "removed": removed,
         "members": numbered.members,
         "grouping": near.grouping,
+        "earlier": [(part.first, part.slice) for part in near.earlier],
+        "earlier_documents": near.earlier_documents,
     }
     near.engine.run(
         [

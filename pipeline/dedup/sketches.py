@@ -16,9 +16,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dedup.groups import Grouping
+from pipeline.dedup.groups import ORDERED, Grouping
 from pipeline.dedup.survivors import ORDER, ordering, ordering_columns, row_of, split_of
-from pipeline.exchange import by_hash, read_partition, write_run
+from pipeline.exchange import ChunkedRun, by_hash, read_partition, write_run
 from pipeline.parts import Output
 from pipeline.view import View, read_documents
 from stages.minhash import band_hashes, sketch
@@ -27,12 +27,13 @@ from stages.near_dedup import NearDedupSettings
 SPLIT_BITS: Final = 24
 #: Sampled places of one split: with 64 of each, the ranges of a thousand splits differ by a few per cent.
 _SAMPLES: Final = 64
+#: Samples that are sorted at once, evenly from those of all splits: of 10,000 ranges each then has a hundred.
+_MOST_SAMPLES: Final = 1 << 20
 
 NUMBERED: Final = pa.schema([pa.field("doc", pa.uint64()), pa.field("number", pa.uint64())])
 #: A document in a bucket: the bucket's hash, whose lowest bit is a mark of this row (buckets.py), and the number.
 BANDS: Final = pa.schema([pa.field("hash", pa.uint64()), pa.field("number", pa.uint64())])
 MARK: Final = np.uint64(1)
-_ORDERED: Final = pa.schema([pa.field(name, pa.uint64()) for name in ORDER])
 
 
 def split_in(numbers: np.ndarray) -> np.ndarray:
@@ -44,6 +45,13 @@ def range_of(numbers: np.ndarray, *, documents: int, ranges: int) -> np.ndarray:
     """int64[n]: which of `ranges` equal stretches of the order each document lies in."""
     places = (numbers >> np.uint64(SPLIT_BITS)).astype(np.int64)
     return np.minimum(places // max(1, -(-documents // ranges)), ranges - 1)
+
+
+def range_size(number: int, *, documents: int, ranges: int) -> tuple[int, int]:
+    """(first place, places) of one of `ranges` stretches, as `range_of` cuts them."""
+    stride = max(1, -(-documents // ranges))
+    start = number * stride
+    return start, max(0, (documents if number == ranges - 1 else min(documents, start + stride)) - start)
 
 
 def sketch_part(output: Output, *, view: View, unit: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +79,13 @@ def sketch_part(output: Output, *, view: View, unit: str, settings: dict[str, An
 
 def splitters(output: Output, *, samples: Sequence[str], ranges: int) -> dict[str, Any]:
     """Task: `cuts`: the ranges - 1 sampled places that part the sampled documents evenly."""
-    table = pa.concat_tables([output.files.read_table(name) for name in samples])
+    every = -(-len(samples) * _SAMPLES // _MOST_SAMPLES)
+    taken, seen = [], 0
+    for name in samples:
+        table = output.files.read_table(name)
+        taken.append(table.take(pa.array(np.arange(-seen % every, table.num_rows, every))))
+        seen += table.num_rows
+    table = pa.concat_tables(taken)
     table = table.sort_by([("place", "ascending"), ("id0", "ascending")])
     rows = np.linspace(0, table.num_rows, ranges + 1)[1:-1].astype(np.int64)
     output.table("cuts", table.take(pa.array(rows)))
@@ -82,7 +96,7 @@ def number_part(
     output: Output, *, runs: Sequence[str], partition: int, first: int, grouping: Grouping
 ) -> dict[str, Any]:
     """Task: `numbers` (NUMBERED by group of splits) of one range of the order; its first document is number `first`."""
-    rows = read_partition(output.files, runs, partition, schema=_ORDERED)
+    rows = read_partition(output.files, runs, partition, schema=ORDERED)
     order = np.lexsort([rows[name].to_numpy() for name in reversed(ORDER)])
     docs = rows["doc"].to_numpy()[order]
     places = np.arange(first, first + len(docs), dtype=np.uint64)
@@ -108,7 +122,7 @@ def band_part(
     docs, numbers = table["doc"].to_numpy(), table["number"].to_numpy()
     splits = split_of(docs)
     write_run(output, "members", table, partition=splits, keys=["number"])
-    hashes, owners = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.uint64)]
+    banded = ChunkedRun(output, "bands", BANDS, keys=["hash", "number"])
     for split, name in signatures:
         mine = slice(*np.searchsorted(splits, [split, split + 1]))
         stored = output.files.read_table(name)
@@ -116,8 +130,8 @@ def band_part(
         chosen_rows = stored["signature"].take(pa.array(places)).combine_chunks()
         data = chosen_rows.buffers()[1]
         values = np.frombuffer(data or b"", dtype=np.uint32).reshape(-1, chosen.permutations)[: len(places)]
-        hashes.append(band_hashes(values, bands=bands, rows=rows_in_band).ravel())
-        owners.append(np.repeat(numbers[mine], bands))
-    found = pa.table([np.concatenate(hashes) | MARK, np.concatenate(owners)], schema=BANDS)
-    write_run(output, "bands", found, partition=by_hash(found["hash"].to_numpy(), partitions), keys=["hash", "number"])
+        hashes = band_hashes(values, bands=bands, rows=rows_in_band).ravel() | MARK
+        rows = pa.table([hashes, np.repeat(numbers[mine], bands)], schema=BANDS)
+        banded.add(rows, by_hash(hashes, partitions))
+    banded.finish()
     return {"documents": len(docs)}

@@ -6,18 +6,21 @@ verify_part   a partition of firsts: their sets against those of their later nei
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.dedup.groups import Grouping
-from pipeline.dedup.sketches import NUMBERED, range_of, split_in
+from pipeline.dedup.sketches import NUMBERED, SPLIT_BITS, range_of, split_in
 from pipeline.dedup.survivors import id_halves, row_of
-from pipeline.exchange import by_hash, merge_partition, read_partition, write_run
+from pipeline.exchange import ChunkedRun, by_hash, each_batch, merge_partition, read_partition, write_run
+from pipeline.files import Files
 from pipeline.parts import Output
 from pipeline.view import View, read_documents
 from stages.compiled import compiled
+from stages.editions import edition_keys
 from stages.near_dedup import NearDedupSettings
 from stages.schema import SCORE_DECIMALS
 from stages.shingles import common, mix64, shingle_sets
@@ -25,18 +28,38 @@ from stages.shingles import common, mix64, shingle_sets
 _U64: Final = pa.uint64()
 #: "Send the shingles of `owner` to `first`": the pair (first, owner), or the first's own set where both are the same.
 REQUESTS: Final = pa.schema([pa.field("owner", _U64), pa.field("first", _U64)])
-#: A document's number, its id and its shingles, sorted.
+#: A document's number, its id, its edition (stages/editions.py) and its shingles, sorted.
 SETS: Final = pa.schema(
-    [pa.field(name, _U64) for name in ("number", "id0", "id1")] + [pa.field("shingles", pa.large_list(_U64))]
+    [pa.field(name, _U64) for name in ("number", "id0", "id1", "edition")] + [pa.field("shingles", pa.large_list(_U64))]
 )
 ATTACHED: Final = pa.schema(
-    [pa.field(name, _U64) for name in ("first", "second", "id0", "id1")] + [pa.field("shingles", pa.large_list(_U64))]
+    [pa.field(name, _U64) for name in ("first", "second", "id0", "id1", "edition")]
+    + [pa.field("shingles", pa.large_list(_U64))]
 )
 #: A verified pair: `first` goes before `second`; similarity in steps of 10^-SCORE_DECIMALS; id of the first.
 EDGES: Final = pa.schema([pa.field(name, _U64) for name in ("first", "second", "similarity", "id0", "id1")])
 STEPS: Final = 10**SCORE_DECIMALS
 #: Shingles that an attach task copies at once: 8 bytes each, three times over.
-_SHINGLES_AT_ONCE: Final = 16 << 20
+_SHINGLES_AT_ONCE: Final = 4 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """Where the SETS of a split lie. Those of an earlier run lie in its slice, and count their documents from 0: they
+    get their place in this run's order when they are read."""
+
+    runs: tuple[str, ...]
+    folder: str | None = None
+    first: int = 0
+    split: int = 0
+
+    def read(self, files: Files) -> pa.Table:
+        if self.folder is None:
+            return read_partition(files, self.runs, 0, schema=SETS)
+        table = read_partition(Files(self.folder), self.runs, 0, schema=SETS)
+        places = table["number"].to_numpy() + np.uint64(self.first)
+        numbers = places << np.uint64(SPLIT_BITS) | np.uint64(self.split)
+        return table.set_column(0, SETS.field("number"), pa.array(numbers))
 
 
 @compiled
@@ -49,10 +72,11 @@ def _mixed(numbers: np.ndarray) -> np.ndarray:
 
 def _requests(output: Output, runs: Sequence[str], split: int, grouping: Grouping) -> tuple[np.ndarray, np.ndarray]:
     """(owner, first) of the distinct requests to one split, sorted by owner."""
-    table = read_partition(output.files, runs, split // grouping.size, schema=REQUESTS)
-    owner, first = table["owner"].to_numpy(), table["first"].to_numpy()
-    mine = split_in(owner) == split
-    owner, first = owner[mine], first[mine]
+    asked = [np.zeros((0, 2), dtype=np.uint64)]
+    for batch in each_batch(output.files, runs, split // grouping.size):
+        rows = np.stack([batch.column("owner").to_numpy(), batch.column("first").to_numpy()], axis=1)
+        asked.append(rows[split_in(rows[:, 0]) == split])
+    owner, first = np.concatenate(asked).T
     order = np.lexsort((first, owner))
     owner, first = owner[order], first[order]
     fresh = np.ones(len(owner), dtype=bool)
@@ -78,7 +102,14 @@ def _make_sets(
     values, offsets = shingle_sets(documents["text"], unit=settings.shingle.unit, size=settings.shingle.size)
     ids = id_halves(documents["id"])
     return pa.table(
-        [owners, ids[:, 0], ids[:, 1], pa.LargeListArray.from_arrays(offsets, pa.array(values))], schema=SETS
+        [
+            owners,
+            ids[:, 0],
+            ids[:, 1],
+            edition_keys(documents["text"]),
+            pa.LargeListArray.from_arrays(offsets, pa.array(values)),
+        ],
+        schema=SETS,
     )
 
 
@@ -86,7 +117,7 @@ def attach_part(
     output: Output,
     *,
     requests: Sequence[str],
-    sets: Sequence[str] | None,
+    sets: Stored | None,
     members: Sequence[str],
     view: View,
     unit: str,
@@ -97,8 +128,8 @@ def attach_part(
 ) -> dict[str, Any]:
     """Task: `attached-0`, `attached-1`… (ATTACHED by hash of the first) for one split.
 
-    In the first round (`sets` is None) the sets are made from the texts and kept as `sets`; whoever is asked for in a
-    later round was asked for in the first.
+    In the first round (`sets` is None, but for documents of earlier runs) the sets are made from the texts and kept as
+    `sets`; whoever is asked for in a later round was asked for in the first.
     """
     owner, first = _requests(output, requests, split, grouping)
     owners, place = np.unique(owner, return_inverse=True)
@@ -107,7 +138,7 @@ def attach_part(
                             settings=NearDedupSettings(**settings))  # fmt: skip
         write_run(output, "sets", stored, partition=np.zeros(len(owners), dtype=np.int64), keys=["number"])
     else:
-        stored = read_partition(output.files, sets, 0, schema=SETS) if len(owners) else SETS.empty_table()
+        stored = sets.read(output.files) if len(owners) else SETS.empty_table()
         place = np.searchsorted(stored["number"].to_numpy(), owner)
     lengths = (
         np.diff(stored["shingles"].combine_chunks().offsets.to_numpy()) if stored.num_rows else np.zeros(0, np.int64)
@@ -117,7 +148,8 @@ def attach_part(
         inside = np.flatnonzero(weight == which) if len(place) else np.zeros(0, dtype=np.int64)
         rows = stored.take(pa.array(place[inside]))
         table = pa.table(
-            [first[inside], owner[inside], *(rows[name] for name in ("id0", "id1", "shingles"))], schema=ATTACHED
+            [first[inside], owner[inside], *(rows[name] for name in ("id0", "id1", "edition", "shingles"))],
+            schema=ATTACHED,
         )
         parts = by_hash(_mixed(first[inside]), partitions)
         write_run(output, f"attached-{number:05d}", table, partition=parts, keys=["first", "second"])
@@ -156,16 +188,16 @@ def _compare(
 def verify_part(
     output: Output, *, runs: Sequence[str], partition: int, settings: dict[str, Any], documents: int, ranges: int
 ) -> dict[str, Any]:
-    """Task: `edges` (EDGES by range of the first): the pairs that are similar enough. Holds the edges, one first's set,
-    and what the merge holds."""
+    """Task: `edges` (EDGES by range of the first): the pairs that are similar enough. Holds one first's set and what
+    the merge holds."""
     chosen = NearDedupSettings(**settings)
     enough = math.ceil(chosen.threshold * STEPS - 1e-9)
-    found: list[pa.Table] = [EDGES.empty_table()]
-    own, own_id = np.zeros(0, dtype=np.uint64), np.zeros(2, dtype=np.uint64)
+    found = ChunkedRun(output, "edges", EDGES, keys=["first", "second"])
+    own, own_id = np.zeros(0, dtype=np.uint64), np.zeros(3, dtype=np.uint64)
     compared = 0
     for piece in merge_partition(output.files, runs, partition, keys=["first", "second"]):
         rows = piece.combine_chunks()
-        columns = {name: rows[name].to_numpy() for name in ("first", "second", "id0", "id1")}
+        columns = {name: rows[name].to_numpy() for name in ("first", "second", "id0", "id1", "edition")}
         lists = rows["shingles"].combine_chunks()
         offsets = lists.offsets.to_numpy()
         values = lists.values.to_numpy()
@@ -177,25 +209,17 @@ def verify_part(
         compared += int((~is_own).sum())
         # The id of each row's first stands in the own row before it, or came with an earlier piece.
         source = np.cumsum(is_own)
-        ids = np.stack([columns["id0"], columns["id1"]], axis=1)
+        ids = np.stack([columns["id0"], columns["id1"], columns["edition"]], axis=1)
         first_ids = np.concatenate([own_id[np.newaxis], ids[is_own]])[source]
         similar = steps >= enough
-        found.append(
-            pa.table(
-                [
-                    columns["first"][similar],
-                    columns["second"][similar],
-                    steps[similar].astype(np.uint64),
-                    first_ids[similar, 0],
-                    first_ids[similar, 1],
-                ],
-                schema=EDGES,
-            )
-        )
+        if chosen.editions == "keep":
+            one, two = first_ids[:, 2], columns["edition"]
+            similar &= (one == two) | (one == 0) | (two == 0)
+        firsts = columns["first"][similar]
+        edges = [firsts, columns["second"][similar], steps[similar].astype(np.uint64), *first_ids[similar, :2].T]
+        found.add(pa.table(edges, schema=EDGES), range_of(firsts, documents=documents, ranges=ranges))
         if end >= 0:
             own = values[start:end].copy()
         own_id = np.concatenate([own_id[np.newaxis], ids[is_own]])[-1]
-    edges = pa.concat_tables(found)
-    parts = range_of(edges["first"].to_numpy(), documents=documents, ranges=ranges)
-    write_run(output, "edges", edges, partition=parts, keys=["first", "second"])
-    return {"pairs": compared, "similar": edges.num_rows}
+    found.finish()
+    return {"pairs": compared, "similar": found.rows}

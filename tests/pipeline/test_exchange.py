@@ -7,9 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline import exchange
 from pipeline.engine import Engine
 from pipeline.exchange import (
     BATCH_BYTES,
+    BLOCK,
     Run,
     by_hash,
     equal_stretches,
@@ -18,6 +20,7 @@ from pipeline.exchange import (
     partitions_for,
     read_partition,
     run_names,
+    sorted_pieces,
     write_run,
 )
 from pipeline.files import Files
@@ -91,6 +94,35 @@ def test_read_partition_gives_the_rows_of_one_range(tmp_path: Path) -> None:
     assert all(set(by_hash(table["key"].to_numpy(), 5)) == {number} for number, table in enumerate(found))
     assert read_partition(Files(tmp_path), names, 9, schema=SCHEMA).equals(SCHEMA.empty_table())
     assert read_partition(Files(tmp_path), [], 0, schema=SCHEMA).equals(SCHEMA.empty_table())
+
+
+def test_an_index_of_many_blocks_gives_each_partition_its_rows(tmp_path: Path) -> None:
+    tables = [rows(3000, seed=seed) for seed in range(2)]
+    names = write(tmp_path, tables, partitions=2000)
+    with Run(Files(tmp_path), names[0]) as opened:
+        assert len(opened.partitions()) > 2 * BLOCK
+        assert (
+            sum(opened.read(batch).num_rows for part in opened.partitions() for batch in opened.batches(part)) == 3000
+        )
+    everything = by_key(pa.concat_tables(tables))
+    of_row = by_hash(everything["key"].to_numpy(), 2000)
+    for partition in (0, 1, BLOCK - 1, BLOCK, 1000, 1999):
+        wanted = everything.filter(pa.array(of_row == partition))
+        found = [
+            SCHEMA.empty_table(),
+            *sorted_pieces(Files(tmp_path), names, partition, keys=["key", "doc"], schema=SCHEMA),
+        ]
+        assert pa.concat_tables(found).combine_chunks().equals(wanted.combine_chunks())
+
+
+def test_a_partition_larger_than_planned_is_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = write(tmp_path, [rows(30_000, seed=seed) for seed in range(2)], partitions=1)
+    arguments = {"keys": ["key", "doc"], "schema": SCHEMA}
+    (whole,) = sorted_pieces(Files(tmp_path), names, 0, **arguments)
+    monkeypatch.setattr(exchange, "AT_ONCE_BYTES", 1 << 20)
+    pieces = list(sorted_pieces(Files(tmp_path), names, 0, **arguments))
+    assert len(pieces) > 2
+    assert pa.concat_tables(pieces).combine_chunks().equals(whole)
 
 
 def test_the_bytes_depend_on_the_rows_alone(tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ def test_presets_fill_in_what_is_not_named():
     assert NearDedupSettings(preset="gopher").shingle.size == 13
     assert NearDedupSettings(preset="fineweb", threshold=0.9).threshold == 0.9
     assert (
-        NearDedupSettings(preset="fineweb", permutations=64).banding() == NearDedupSettings(permutations=64).banding()
+        NearDedupSettings(preset="fineweb", permutations=64).banding()
+        == NearDedupSettings(threshold=0.75, permutations=64).banding()
     )
     given = NearDedupSettings(preset="refinedweb", threshold=0.85)
     assert NearDedupSettings(**given.model_dump(mode="json")) == given

@@ -11,7 +11,7 @@ import pytest
 from dedup_views import Corpus, by_definition, contents, ledger_rows, make_engine, planted, replaced, verdicts, words
 
 from pipeline import exchange
-from pipeline.dedup import groups
+from pipeline.dedup import buckets, groups, near
 from pipeline.dedup.near import near_dedup
 from pipeline.engine import Engine, merged_counts
 from pipeline.parts import Commit, Task, execute
@@ -104,6 +104,28 @@ def test_the_same_survivors_with_splits_in_groups_and_runs_in_levels(
     assert any(".level2-" in phase for phase in found["engine"].commits)
     assert found["removed"] == reference["removed"]
     assert_by_definition(corpus, found, settings)
+
+
+def test_the_same_survivors_where_no_partition_fits_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = words(60, seed=5)
+    copies = [" ".join(replaced(template, 0.02, seed=number)) for number in range(30)]
+    corpus = Corpus([*planted(5, 5, seed=13), *copies, *[f"{text}!" for text in copies[:9]]])
+    settings = SMALL.model_copy(update={"crowded": 3})
+    reference = run(corpus, tmp_path / "0", settings, splits=1)
+    for name, value in (("AT_ONCE_BYTES", 0), ("BATCH_BYTES", 256), ("CHUNK_BYTES", 300)):
+        monkeypatch.setattr(exchange, name, value)
+    monkeypatch.setattr(buckets, "_HELD", 5)
+    for name, value in (("_MERGED", 2), ("_SHOWN", 1), ("_DECIDE_BYTES", 1500)):
+        monkeypatch.setattr(near, name, value)
+    found = run(corpus, tmp_path / "1", settings, splits=2, partition_bytes=20_000)
+    assert found["removed"] == reference["removed"]
+    assert_by_definition(corpus, found, settings)
+    steps = {phase.rpartition("-")[0] for phase in found["engine"].commits}
+    assert {"near_dedup.round1.heard", "near_dedup.round2.bands"} <= steps
+    buckets_of_round_1 = next(c for p, c in found["engine"].commits.items() if ".round1.buckets-" in p)
+    assert any("requests-00001" in commit.files for commit in buckets_of_round_1)
 
 
 def test_done_twice_is_done_once(tmp_path: Path) -> None:
@@ -264,7 +286,7 @@ def test_on_a_crawl_precision_is_one_and_recall_follows_the_curve(tmp_path: Path
     with gzip.open(SHARED / "near_dup" / "uci_pages_jaccard.tsv.gz", "rt", encoding="utf-8") as lines:
         table = [line.split("\t") for line in list(lines)[1:]]
     true = {frozenset((int(one), int(two))): float(jaccard) for one, two, jaccard in table}
-    settings = NearDedupSettings()
+    settings = NearDedupSettings(threshold=0.75, editions="merge")
     found = run(corpus, tmp_path, settings)
     assert len(found["removed"]) > 150
     for one, (two, measured) in found["removed"].items():
@@ -292,3 +314,26 @@ def test_agrees_with_the_clusters_of_the_peer(tmp_path: Path) -> None:
     kept = sorted(cluster[identity] for identity in cluster if identity not in found["removed"])
     assert kept == sorted(set(cluster.values()))
     assert all(cluster[one] == cluster[two] for one, (two, _) in found["removed"].items())
+
+
+def test_editions_that_name_their_term_stay_and_revisions_go(tmp_path: Path) -> None:
+    body = " ".join(words(200, seed=3))
+    revised = f"{body} changed"
+    pages = [f"Lab tutors, Fall 2017. {body}", f"Lab tutors, Winter 2018. {body}", f"Lab tutors, Fall 2017. {revised}"]
+    corpus = Corpus(pages)
+    found = run(corpus, tmp_path / "keep", NearDedupSettings())
+    kept = sorted(row["text"][:30] for row in corpus.rows if row["id"] not in found["removed"])
+    assert [text[12:].split(".")[0] for text in kept] == ["Fall 2017", "Winter 2018"]
+    assert run(corpus, tmp_path / "merge", NearDedupSettings(editions="merge"))["counts"]["kept"] == 1
+    assert NearDedupSettings(preset="fineweb").editions == "merge"
+
+
+def test_of_a_crawl_course_pages_of_other_terms_stay(tmp_path: Path) -> None:
+    pages = [
+        page for page in read_jsonl("uci_pages.jsonl.gz") if "labtutors" in page["url"] or "gallery_" in page["url"]
+    ]
+    assert len(pages) > 20
+    by_default = run(Corpus([page["text"] for page in pages]), tmp_path / "default", NearDedupSettings())
+    as_fineweb = run(Corpus([page["text"] for page in pages]), tmp_path / "f", NearDedupSettings(preset="fineweb"))
+    assert len(as_fineweb["removed"]) > 10
+    assert by_default["removed"] == {}
