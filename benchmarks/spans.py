@@ -79,7 +79,7 @@ def _view(engine: Engine, texts: Sequence[str], *, splits: int) -> View:
     for split in range(splits):
         mine = texts[split::splits]
         columns = {
-            "id": [xxhash.xxh3_128_hexdigest(f"{split}/{row}") for row in range(len(mine))],
+            "id": [xxhash.xxh3_128_hexdigest(f"{split}/{row}".encode()) for row in range(len(mine))],
             "source": [f"{split}.jsonl"] * len(mine), "offset": list(range(len(mine))), "record": [0] * len(mine),
             "text": list(mine),
         }  # fmt: skip
@@ -122,7 +122,7 @@ def plain(texts: Sequence[str]) -> float:
         for line in text.split("\n"):
             form = " ".join(re.findall(r"\w+", line.lower()))
             if len(line) >= 80:  # bytes in ours; the texts are English
-                key = xxhash.xxh3_64_intdigest(form)
+                key = xxhash.xxh3_64_intdigest(form.encode())
                 if key in seen:
                     continue
                 seen.add(key)

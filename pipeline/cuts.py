@@ -26,10 +26,10 @@ def cuts(manifest: Mapping[str, Any], parts: Files, row: Mapping[str, Any]) -> d
         if place < 0:
             continue
         for stage, phase in manifest.get("rewritten", {}).items():
-            names = [f"{phase}/{split['unit']}.removed.parquet"]
-            names.append(f"{manifest['compared'][stage]}/{split['unit']}.docs.parquet")
-            if all(map(parts.exists, names)):
-                found[stage] = _of_stage(parts, *names, place, row["id"])
+            removed = f"{phase}/{split['unit']}.removed.parquet"
+            before = f"{manifest['compared'][stage]}/{split['unit']}.docs.parquet"
+            if parts.exists(removed) and parts.exists(before):
+                found[stage] = _of_stage(parts, removed, before, place, row["id"])
     return found
 
 

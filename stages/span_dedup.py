@@ -54,7 +54,7 @@ class LineDedupSettings(UnitSettings):
     """Which lines are compared."""
 
     min_unit_bytes: int = setting(
-        80,
+        100,
         "UTF-8 bytes of a line without outer white space; shorter ones stay: headings, list entries, lines of code and "
         "captions belong to their document, and are often the same in others by right.",
         ge=1,
@@ -64,14 +64,18 @@ class LineDedupSettings(UnitSettings):
 class ParagraphDedupSettings(UnitSettings):
     """Which paragraphs are compared."""
 
-    min_unit_bytes: int = setting(80, "UTF-8 bytes of a paragraph without outer white space; shorter ones stay.", ge=1)
+    min_unit_bytes: int = setting(
+        150,
+        "UTF-8 bytes of a paragraph without outer white space; shorter ones stay, such as lists of a few words.",
+        ge=1,
+    )
 
 
 class SentenceDedupSettings(UnitSettings):
     """Which spans of sentences are compared."""
 
     sentences: int = setting(3, "Sentences of a span (C4, section 2.2).", ge=1, le=20)
-    min_unit_bytes: int = setting(80, "UTF-8 bytes of a span without outer white space; shorter ones stay.", ge=1)
+    min_unit_bytes: int = setting(120, "UTF-8 bytes of a span without outer white space; shorter ones stay.", ge=1)
 
 
 class SubstringDedupSettings(SpanSettings):

@@ -2,9 +2,10 @@
 
 **Line.** What stands between two \\n, without white space at its ends. **Paragraph.** A run of lines without a blank
 one between. **Sentence.** Ends with a run of end marks and closing quotes before white space that no small letter
-follows (the marks of Chinese and Japanese need no white space), and at every line break; not behind a single letter and
-a full stop. A span of sentences does not reach across GAP, which is what cutting out of the middle of a line leaves: so
-cutting makes no span that was not there before, and doing it twice is doing it once.
+follows (the marks of Chinese and Japanese need no white space), not behind a single letter and a full stop. A line that
+ends without one (a heading, a list entry) is no sentence, and no span of sentences reaches across it, nor across GAP,
+which is what cutting out of the middle of a line leaves: so cutting makes no span that was not there before, and doing
+it twice is doing it once.
 
 Kernels look at bytes and make no Python object per unit. White space is ASCII's here.
 """
@@ -117,11 +118,13 @@ def _ends_sentence(data: np.ndarray, place: int, stop: int, kinds: np.ndarray) -
 
 
 @compiled
-def _next_sentence(data: np.ndarray, place: int, stop: int, kinds: np.ndarray) -> tuple[int, int, int, int]:
-    """First byte of the next sentence and the one behind its last, where to go on, and the line breaks before it."""
+def _next_sentence(data: np.ndarray, place: int, stop: int, kinds: np.ndarray) -> tuple[int, int, int, int, bool]:
+    """First byte of the next sentence and the one behind its last, where to go on, the line breaks before it, and
+    whether it has an end mark."""
     first = last = -1
     breaks = 0
     letters = 0  # of the word that ends here
+    marked = False
     while place < stop:
         code, size = np.int64(data[place]), 1
         if code >= 0x80:
@@ -150,8 +153,9 @@ def _next_sentence(data: np.ndarray, place: int, stop: int, kinds: np.ndarray) -
         initial = code == 0x2E and letters == 1
         letters = 0
         if code >= 0x3000 or (not initial and _ends_sentence(data, place, stop, kinds)):
+            marked = True
             break
-    return first, last, place, breaks
+    return first, last, place, breaks, marked
 
 
 @compiled
@@ -166,8 +170,9 @@ def _cut_sentences(
         place, stop = offsets[row], offsets[row + 1]
         block += 1
         while place < stop:
-            first, last, place, breaks = _next_sentence(data, place, stop, kinds)
-            if first < 0:
+            first, last, place, breaks, marked = _next_sentence(data, place, stop, kinds)
+            if first < 0 or not marked:
+                block += 1
                 continue
             block += breaks >= _GAP_BREAKS
             if count == len(starts):

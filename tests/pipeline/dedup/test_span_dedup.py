@@ -115,6 +115,14 @@ def test_boilerplate_above_a_number_of_documents_goes_from_all_of_them(tmp_path:
     assert sum(BOILERPLATE in text for text in kept.texts.values()) == 1
 
 
+def test_headings_and_list_entries_are_no_sentences(tmp_path: Path) -> None:
+    prose = f"{sentence(1)} {sentence(2)} {sentence(3)}"
+    listed = "Contents\nTask 1: Set up the server\nTask 2: Join the group\nTask 3: Write the program"
+    both = Corpus([f"{listed}\n{prose}\nFirst", f"{prose}\n{listed}\nSecond"], scores=[1.0, 0.0])
+    found = rewrite(both, tmp_path, EACH["sentence"])
+    assert [found.texts[row["id"]] for row in both.rows] == [both.rows[0]["text"], f"{listed}\nSecond"]
+
+
 @every_kind
 def test_no_word_is_cut_or_glued_to_another(tmp_path: Path, kind: str) -> None:
     found = rewrite(corpus(3), tmp_path, EACH[kind])
