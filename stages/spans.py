@@ -141,6 +141,7 @@ def _next_sentence(data: np.ndarray, place: int, stop: int, kinds: np.ndarray) -
         first = place if first < 0 else first
         place += size
         last = place
+        marked = False
         if kinds[code] & words.TERMINAL == 0:
             letters = letters + 1 if kind == words.LETTER else 0
             continue
@@ -150,10 +151,10 @@ def _next_sentence(data: np.ndarray, place: int, stop: int, kinds: np.ndarray) -
                 break
             place += size
         last = place
+        marked = True  # if nothing but a line's end follows
         initial = code == 0x2E and letters == 1
         letters = 0
         if code >= 0x3000 or (not initial and _ends_sentence(data, place, stop, kinds)):
-            marked = True
             break
     return first, last, place, breaks, marked
 

@@ -240,8 +240,8 @@ def test_the_peer_cuts_the_same_sentences(tmp_path: Path) -> None:
     ]
     both = cases["two workers: docs / docs_2"]
     expected = [*both["expected_worker0"], *both["expected_worker1"]]
-    found = cleaned([*one, *two], "both")
-    assert sorted(found)[:3] == sorted(" ".join(text.split()) for text in expected)[:3]
+    # With two workers the peer keeps the copy of the lower number within its file: another copy, the same texts.
+    assert sorted(cleaned([*one, *two], "both")) == sorted(" ".join(text.split()) for text in expected)
 
 
 def test_a_run_that_stops_in_the_middle_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
