@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.cuts import cuts
 from pipeline.files import Files
 from pipeline.outputs import read_manifest
 from stages.reasons import REASONS
@@ -71,10 +72,12 @@ def _story(out: str, manifest: Mapping[str, Any], parts: Files, folder: str, row
     stages = [stage["stage"] for stage in manifest["counts"]["stages"]]
     kept = folder == "kept"
     values = _measured(manifest, parts, row)
+    taken = cuts(manifest, parts, row)
     for stage in stages if kept else stages[: stages.index(row["stage"])]:
         told = {name: value for name, value in values.get(stage, {}).items() if value is not None}
         measured = ", ".join(f"{name} {_shown(value)}" for name, value in told.items())
         lines += textwrap.wrap(f"{stage:<20} passed  {measured}", 118, initial_indent="  ", subsequent_indent=" " * 30)
+        lines += [f"  {'':<20} cut out {piece}{_stands(out, partner)}" for piece, partner in taken.get(stage, [])]
     if kept:
         return "\n".join([*lines, "result    kept", _quoted(row["text"])])
     lines.append(f"  {row['stage']:<20} {row['outcome']}: {row['reason']} ({REASONS[row['reason']]})")
@@ -83,6 +86,8 @@ def _story(out: str, manifest: Mapping[str, Any], parts: Files, folder: str, row
         lines.append(f"  {'':<20} measured {_shown(row['measured'])}{held}")
     if row["detail"]:
         lines.append(f"  {'':<20} {row['detail']}")
+    for piece, partner in taken.get(row["stage"], []):
+        lines.append(f"  {'':<20} cut out {piece}{_stands(out, partner)}")
     if row["end"] is not None:
         lines.append(f"  {'':<20} bytes {row['offset']} to {row['end']} of {row['source']}")
     if row["partner"]:
@@ -110,6 +115,10 @@ def _measured(manifest: Mapping[str, Any], parts: Files, row: Mapping[str, Any])
                 if parts.exists(name):
                     values.setdefault(stage, {})[column] = parts.read_table(name, [column])[column][place].as_py()
     return values
+
+
+def _stands(out: str, partner: str | None) -> str:
+    return f" | first in {partner} {_partner(out, partner)}" if partner else ""
 
 
 def _partner(out: str, identity: str) -> str:

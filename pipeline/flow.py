@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pipeline.dedup.bloom import bloom_dedup
 from pipeline.dedup.exact import exact_dedup
 from pipeline.dedup.near import near_dedup
+from pipeline.dedup.spans import span_dedup
 from pipeline.engine import Engine, content_key, key_of, merged_counts
 from pipeline.keys import library_versions, source_key
 from pipeline.parser_child import GATE_MODEL
@@ -31,6 +32,7 @@ from pipeline.view import Layer, View
 from stages.bloom_dedup import BloomSettings
 from stages.exact_dedup import ExactDedupSettings
 from stages.near_dedup import NearDedupSettings
+from stages.span_dedup import SpanSettings
 from stages.stage import Exchange, Resource, Stage
 from stages.url_dedup import UrlDedupSettings
 
@@ -94,6 +96,8 @@ class Flow:
     columns: dict[str, dict[str, str]] = field(default_factory=dict, init=False)
     #: For each stage that compared documents: folder of the parts that hold the text as the stage saw it.
     compared: dict[str, str] = field(default_factory=dict, init=False)
+    #: For each exchange that rewrote texts: folder of the parts that say what it cut out.
+    rewritten: dict[str, str] = field(default_factory=dict, init=False)
 
     def documents(self) -> None:
         """Run everything up to the last stage."""
@@ -252,6 +256,12 @@ class Flow:
             phase = bloom_dedup(self.engine, self.view, settings, self.pinned[label], upstream=upstream, label=label)
         elif isinstance(settings, ExactDedupSettings | UrlDedupSettings):
             phase = exact_dedup(self.engine, self.view, settings, upstream=upstream, label=label)
+        elif isinstance(settings, SpanSettings):
+            found = span_dedup(self.engine, self.view, settings, upstream=upstream, label=label)
+            self.view = self.view.with_layer(found.layer)
+            self.columns[label] = {column: found.layer.phase for column in found.layer.columns if column != "text"}
+            self.rewritten[label] = found.layer.phase
+            phase = found.ledger
         else:
             assert isinstance(settings, NearDedupSettings)
             slices = self.pinned.get(label, [])

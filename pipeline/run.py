@@ -245,6 +245,7 @@ def _manifest(
         "columns": flow.columns,
         "base": flow.view.base.phase,
         "compared": flow.compared,
+        "rewritten": flow.rewritten,
         "shards": learned.summary if learned else None,
         "versions": _versions(),
         "resources": dict(sorted(flow.resources.items())),

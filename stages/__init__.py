@@ -21,6 +21,12 @@ from stages import (
 from stages.bloom_dedup import BloomSettings
 from stages.exact_dedup import ExactDedupSettings
 from stages.near_dedup import NearDedupSettings
+from stages.span_dedup import (
+    LineDedupSettings,
+    ParagraphDedupSettings,
+    SentenceDedupSettings,
+    SubstringDedupSettings,
+)
 from stages.stage import Exchange, Extraction, Stage
 from stages.url_dedup import UrlDedupSettings
 
@@ -44,6 +50,10 @@ _ALL: tuple[Stage | Exchange | Extraction, ...] = (
     Exchange(name="url_dedup", settings=UrlDedupSettings),
     Exchange(name="exact_dedup", settings=ExactDedupSettings),
     Exchange(name="near_dedup", settings=NearDedupSettings),
+    Exchange(name="line_dedup", settings=LineDedupSettings),
+    Exchange(name="paragraph_dedup", settings=ParagraphDedupSettings),
+    Exchange(name="sentence_dedup", settings=SentenceDedupSettings),
+    Exchange(name="substring_dedup", settings=SubstringDedupSettings),
     Exchange(name="bloom", settings=BloomSettings),
 )
 

@@ -132,7 +132,8 @@ _LINE: Final = 64
 
 
 @compiled
-def _must_compose(data: np.ndarray, offsets: np.ndarray, table: np.ndarray) -> np.ndarray:
+def must_compose(data: np.ndarray, offsets: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """bool[n]: which of the texts NFC may change, given the character table."""
     found = np.zeros(len(offsets) - 1, dtype=np.bool_)
     for document in range(len(offsets) - 1):
         place, end = offsets[document], offsets[document + 1]
@@ -161,7 +162,7 @@ def text_buffers(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndar
     if array.null_count:
         array = array.fill_null("")
     data, offsets = _buffers(array)
-    composing = np.flatnonzero(_must_compose(data, offsets, character_table()))
+    composing = np.flatnonzero(must_compose(data, offsets, character_table()))
     if not len(composing):
         return data, offsets
     changed = np.zeros(len(array), dtype=bool)

@@ -73,6 +73,7 @@ DROP: Final[dict[str, str]] = {
     "same_url": "fetched from the same address as a document that was kept",
     "exact_dup": "the same text as a document that was kept",
     "near_dup": "nearly the same text as a document that was kept",
+    "little_left": "too little is left without what stands in other documents too",
     "seen_before": "the same text was in an earlier run (Bloom filter)",
     "contaminated": "holds an item of a benchmark",
     "held_out": "nearly the same text as a held-out document",

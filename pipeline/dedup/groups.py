@@ -55,7 +55,11 @@ class Grouping:
 
     def of(self, docs: np.ndarray) -> np.ndarray:
         """int64[n]: the group of each document number."""
-        return split_of(docs) // self.size
+        return self.of_splits(split_of(docs))
+
+    def of_splits(self, splits: np.ndarray) -> np.ndarray:
+        """int64[n]: the group of each split number."""
+        return splits // self.size
 
 
 def keyed_runs(
