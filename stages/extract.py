@@ -9,6 +9,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, Self
 
 from pydantic import model_validator
@@ -46,6 +47,24 @@ class ExtractSettings(Settings):
         "cascade: words of all visible text below which a page is ruled out. The main text has fewer still, so a stage "
         "that asks for this many words would drop it.",
         ge=0,
+    )
+    drop_identical: bool = setting(
+        False,
+        "Remove records whose payload bytes and declared type are those of another, before anything is extracted: the "
+        "smallest id stays, the others are `exact_dup`. Every page is read twice for it, which costs a hundredth of "
+        "extracting it.",
+    )
+    gate_duplicates: bool = setting(
+        False,
+        "cascade: remove pages whose visible text is nearly that of another before the costly engine sees them. Pairs "
+        "are verified on all shingles; the longer visible text stays, then the smallest id; the others are `near_dup`.",
+    )
+    gate_min_similarity: float = setting(
+        0.9,
+        "cascade with `gate_duplicates`: Jaccard similarity of the visible texts (5 words a shingle) from which a page "
+        "is a duplicate. Above what near_dedup asks of main texts (0.75), because menus are alike on different pages.",
+        gt=0,
+        le=1,
     )
     pdf_engine: Literal["pypdfium2", "pymupdf"] = setting(
         "pypdfium2",
@@ -102,6 +121,20 @@ class ExtractSettings(Settings):
         "parsers and worker it stays under 1.5 GB.",
         ge=16_000_000,
     )
+
+    @model_validator(mode="after")
+    def _gate_has_an_engine(self) -> Self:
+        if self.gate_duplicates and self.engine != "cascade":
+            raise ValueError(
+                "gate_duplicates compares what the cheap pass of engine: cascade sees; with another engine leave it "
+                "out (drop_identical and the near_dedup stage need no cascade)"
+            )
+        return self
+
+    @property
+    def glances(self) -> bool:
+        """Whether all records are looked at, and compared, before the first is extracted."""
+        return self.drop_identical or self.gate_duplicates
 
     @model_validator(mode="after")
     def _engine_is_installed(self) -> Self:
@@ -183,14 +216,22 @@ def extract_one(record: RawRecord, settings: ExtractSettings, *, languages: Lang
 
     `languages` is needed by a cascade with `gate_languages`, and by nothing else.
     """
+    return _guarded(record, partial(_extracted, record, settings=settings, languages=languages))
+
+
+def glance_one(record: RawRecord, settings: ExtractSettings, *, languages: Languages | None = None) -> Extracted:
+    """What a cascade's cheap pass makes of a record: all visible text of a page that passes the gate, or the reason
+    why there is none. PDF and plain text are not looked at: no reason, no text. Raises MemoryError only."""
+    return _guarded(record, partial(_glanced, record, settings=settings, languages=languages))
+
+
+def _guarded(record: RawRecord, read: Callable[[str], Extracted]) -> Extracted:
+    """What `read` makes of the record, given its kind, or the row for what it raised."""
     declared = (record.media_type or "").split(";")[0].strip().lower()
     kind = declared or None
     try:
         kind = _kind(record.content, declared)
-        if kind == PDF:
-            return _from_pdf(record.content, settings)
-        _check_size(record.content, settings.max_html_bytes)
-        return _from_text(record, kind, settings, languages)
+        return read(kind)
     except RefusedError as refused:
         return Extracted(
             media_type=kind,
@@ -204,6 +245,25 @@ def extract_one(record: RawRecord, settings: ExtractSettings, *, languages: Lang
     except Exception as error:  # noqa: BLE001 - whatever a parser raises on a hostile document is that document's row
         detail = f"{type(error).__name__}: {error}"
         return Extracted(media_type=kind, reason="parser_error", detail=clean_text(detail)[:500])
+
+
+def _extracted(record: RawRecord, kind: str, *, settings: ExtractSettings, languages: Languages | None) -> Extracted:
+    if kind == PDF:
+        return _from_pdf(record.content, settings)
+    _check_size(record.content, settings.max_html_bytes)
+    return _from_text(record, kind, settings, languages)
+
+
+def _glanced(record: RawRecord, kind: str, *, settings: ExtractSettings, languages: Languages | None) -> Extracted:
+    if kind != HTML:
+        return Extracted(media_type=kind)
+    _check_size(record.content, settings.max_html_bytes)
+    page = _decoded(record, settings)
+    scan = scan_html(page, max_attributes=settings.max_attributes, max_depth=settings.max_depth)
+    engines = importlib.import_module("stages.extract_html")
+    text = engines.visible_text(page, scan=scan, max_depth=settings.max_depth)
+    _gate(text, settings, languages)
+    return Extracted(media_type=HTML, text=clean_text(text), visible_characters=scan.visible_characters)
 
 
 def ready_text(text: str, settings: ExtractSettings) -> Extracted:
@@ -268,6 +328,21 @@ def _check_size(content: bytes, limit: int) -> None:
 
 
 def _from_text(record: RawRecord, kind: str, settings: ExtractSettings, languages: Languages | None) -> Extracted:
+    page = _decoded(record, settings)
+    if kind == PLAIN:
+        return _result(PLAIN, title=None, text=clean_text(page))
+    scan = scan_html(page, max_attributes=settings.max_attributes, max_depth=settings.max_depth)
+    # Not at the top: the driver reads settings without loading parsers.
+    engines = importlib.import_module("stages.extract_html")
+    if settings.engine == "cascade":
+        text = engines.visible_text(page, scan=scan, max_depth=settings.max_depth)
+        _gate(text, settings, languages)
+    engine = engines.with_resiliparse if settings.engine == "resiliparse" else engines.with_trafilatura
+    found = engine(page, scan=scan, max_depth=settings.max_depth)
+    return _result(HTML, title=found.title, text=found.text, visible=scan.visible_characters)
+
+
+def _decoded(record: RawRecord, settings: ExtractSettings) -> str:
     decoded = decode(record.content, declared=record.charset)
     if decoded.unreadable > settings.max_unreadable:
         raise RefusedError(
@@ -276,17 +351,7 @@ def _from_text(record: RawRecord, kind: str, settings: ExtractSettings, language
             measured=round(decoded.unreadable, 4),
             threshold=settings.max_unreadable,
         )
-    if kind == PLAIN:
-        return _result(PLAIN, title=None, text=clean_text(decoded.text))
-    scan = scan_html(decoded.text, max_attributes=settings.max_attributes, max_depth=settings.max_depth)
-    # Not at the top: the driver reads settings without loading parsers.
-    engines = importlib.import_module("stages.extract_html")
-    if settings.engine == "cascade":
-        text = engines.visible_text(decoded.text, scan=scan, max_depth=settings.max_depth)
-        _gate(text, settings, languages)
-    engine = engines.with_resiliparse if settings.engine == "resiliparse" else engines.with_trafilatura
-    found = engine(decoded.text, scan=scan, max_depth=settings.max_depth)
-    return _result(HTML, title=found.title, text=found.text, visible=scan.visible_characters)
+    return decoded.text
 
 
 def _gate(visible: str, settings: ExtractSettings, languages: Languages | None) -> None:
