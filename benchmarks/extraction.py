@@ -133,7 +133,11 @@ def _measured(command: Sequence[str], side: _Side, environment: Mapping[str, str
     spent = after.children_user - before.children_user + after.children_system - before.children_system
     side.seconds.append(spent - told["startup_seconds"])
     side.pages, side.kept = told["read"], set(told["kept"])
-    print(f"{command[-1]}: {side.pages} pages, {side.seconds[-1]:.2f} CPU seconds", file=sys.stderr, flush=True)
+    print(
+        f"{Path(command[0]).name} … {Path(command[-1]).name}: {side.pages} pages, {side.seconds[-1]:.2f} CPU seconds",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def speed(source: str, *, datatrove: str, engines: Sequence[str], repeats: int, until: str) -> None:
