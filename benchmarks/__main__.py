@@ -2,9 +2,14 @@
 
     python -m benchmarks FOLDER     texts from every *.jsonl.gz below FOLDER that has a `text` column
 
+Where FOLDER holds crawl/assembled/*.warc.gz, extraction follows (benchmarks/extraction.py): what the parser child
+costs, and pages beside datatrove if TAMIS_DATATROVE names its Python. `python -m benchmarks.extraction --help` says how
+to make one; its `loss` measures what the gate loses, which takes longer.
+
 Each figure is CPU time of this process, the median of several repeats after a warm-up, with the spread beside it.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +20,7 @@ import pyarrow as pa
 import xxhash
 
 import stages
+from benchmarks import extraction
 from benchmarks.texts import measured, size_of, take, texts_below
 from stages.minhash import sketch
 from stages.stage import Stage
@@ -87,6 +93,22 @@ def encode_rows(texts: Sequence[str]) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def extraction_tables(folder: Path) -> None:
+    """The parser child on the first crawl, and every crawl beside datatrove if it is there."""
+    crawls = sorted(str(path) for path in (folder / "crawl" / "assembled").glob("*.warc.gz"))
+    if not crawls:
+        print(f"\nno crawl/assembled/*.warc.gz in {folder}: extraction is left out")
+        return
+    print()
+    extraction.child(crawls[-1], repeats=5)
+    peer = os.environ.get("TAMIS_DATATROVE")
+    if peer is None:
+        print("TAMIS_DATATROVE names no Python with datatrove: pages beside it are left out")
+    for crawl in crawls if peer else ():
+        print()
+        extraction.speed(crawl, datatrove=str(peer), engines=list(extraction.ENGINES), repeats=3, until="verdict")
+
+
 def main(folder: Path) -> None:
     if not folder.is_dir():
         sys.exit(f"{folder}: no such folder. Name one with *.jsonl.gz files that have a `text` column.")
@@ -96,6 +118,7 @@ def main(folder: Path) -> None:
     for rows in (signature_rows, rule_rows, encode_rows):
         for row in rows(texts):
             print("| " + " | ".join(row) + " |", flush=True)
+    extraction_tables(folder)
 
 
 if __name__ == "__main__":

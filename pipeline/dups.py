@@ -83,6 +83,8 @@ def _texts(manifest: Mapping[str, Any], parts: Files, wanted: set[str], stage: s
     sought = pa.array(sorted(wanted), pa.string())
     for split in manifest["splits"]:
         base, held = (f"{phase}/{split['unit']}.docs.parquet" for phase in (manifest["base"], folder))
+        if folder.startswith("glance-"):  # before extraction: rows of its own, in parts named without verdicts
+            base = held = f"{folder}/{split['unit'].partition('-')[0]}.docs.parquet"
         if not (parts.exists(base) and parts.exists(held)):
             continue
         rows = pc.indices_nonzero(pc.is_in(parts.read_table(base, ["id"])["id"], sought))

@@ -2,6 +2,7 @@
 
     extract -> [ measure … measure -> judge ] -> exchange -> [ measure … -> judge ] -> … -> publish -> tokens
 
+Extraction that removes duplicates first is itself glance -> exchange -> exchange -> extract (phases/glance.py).
 A chain of row-local stages is measured first, all stages for every document, and then judged at once: a changed
 threshold re-runs a comparison. A stage that rewrites text starts a new text; later stages of the chain measure that.
 `Flow` is used twice: by the run, and by the plan with an engine that only looks what is there.
@@ -10,13 +11,13 @@ threshold re-runs a comparison. A stage that rewrites text starts a new text; la
 import platform
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.dedup.bloom import bloom_dedup
-from pipeline.dedup.exact import exact_dedup
+from pipeline.dedup.exact import IdenticalSettings, exact_dedup
 from pipeline.dedup.near import near_dedup
 from pipeline.dedup.spans import span_dedup
 from pipeline.engine import Engine, content_key, key_of, merged_counts
@@ -24,6 +25,7 @@ from pipeline.keys import library_versions, source_key
 from pipeline.parser_child import GATE_MODEL
 from pipeline.parts import Commit, Task
 from pipeline.phases import extract as extract_phase
+from pipeline.phases import glance
 from pipeline.phases.judge import Judgement
 from pipeline.recipe import Recipe, StageEntry
 from pipeline.resources import identify, identify_all
@@ -31,6 +33,7 @@ from pipeline.sources.listing import Split
 from pipeline.view import Layer, View
 from stages.bloom_dedup import BloomSettings
 from stages.exact_dedup import ExactDedupSettings
+from stages.extract import ExtractSettings
 from stages.near_dedup import NearDedupSettings
 from stages.span_dedup import SpanSettings
 from stages.stage import Exchange, Resource, Stage
@@ -38,6 +41,7 @@ from stages.url_dedup import UrlDedupSettings
 
 #: What tasks look up by name, so that no import leads to it (pipeline/keys.py follows imports by itself).
 _EXTRACT_MODULES = ("pipeline.phases.extract", "stages.extract_html", "stages.extract_pdf")
+_GLANCE_MODULES = ("pipeline.phases.glance", *_EXTRACT_MODULES)
 _ALWAYS_LIBRARIES = ("pyarrow", "numpy", "xxhash")
 #: Every page's character set is guessed by resiliparse, whichever engine reads it; zlib inflates every member.
 _READ_LIBRARIES = ("fastwarc", "resiliparse")
@@ -108,7 +112,7 @@ class Flow:
         """The phases as calls, in order. All but an exchange update the view before they run tasks, so that a plan
         can go on behind a phase that is still to be done; an exchange's result has a name only once it is there."""
         named = list(zip(labels(self.recipe), self.recipe.stages, strict=True))
-        yield "extract", lambda: self._extract(*named[0])
+        yield from self._extraction(*named[0])
         chain: list[tuple[str, StageEntry]] = []
         for label, entry in named[1:]:
             if isinstance(entry.definition, Exchange):
@@ -143,23 +147,81 @@ class Flow:
             ]
         )
 
-    def _extract(self, label: str, entry: StageEntry) -> None:
-        settings = entry.settings.model_dump(mode="json")
+    def _extraction(self, label: str, entry: StageEntry) -> Iterator[Step]:
+        """From splits to the base, with what the extract stage removes before it."""
+        settings = entry.settings
+        assert isinstance(settings, ExtractSettings)
+        if not settings.glances:
+            yield "extract", partial(self._extract, label, settings)
+            return
+        yield "extract", partial(self._glance, label, settings)
+        if settings.drop_identical:
+            yield "exchange", partial(self._before_extraction, label, IdenticalSettings())
+        if settings.gate_duplicates:
+            yield (
+                "exchange",
+                partial(self._before_extraction, label, NearDedupSettings(threshold=settings.gate_min_similarity)),
+            )
+        yield "extract", partial(self._extract, label, settings)
+
+    def _reading(self, settings: ExtractSettings, modules: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        """The key of a phase that reads the input, and the arguments that its tasks share."""
+        given = settings.model_dump(mode="json")
         read = self.recipe.input.model_dump(mode="json", include={"max_record_bytes", "sample", "columns"})
-        engines = (*_HTML_LIBRARIES[settings["engine"]], settings["pdf_engine"], *_READ_LIBRARIES)
-        gate = _gate_resources(entry.settings)
+        engines = (*_HTML_LIBRARIES[settings.engine], settings.pdf_engine, *_READ_LIBRARIES)
+        gate = _gate_resources(settings)
         self.resources |= gate
         runtime = [platform.python_version(), zlib.ZLIB_RUNTIME_VERSION]
-        key = self._key([settings, read, gate, runtime], _EXTRACT_MODULES, engines)
+        return self._key([given, read, gate, runtime], modules, engines), {"settings": given, **read}
+
+    def _glance(self, label: str, settings: ExtractSettings) -> None:
+        """All records looked at; the view is theirs until they are extracted."""
+        key, arguments = self._reading(settings, _GLANCE_MODULES)
+        phase = f"glance-{key}"
+        base = Layer(phase=phase, columns=tuple(glance.GLANCED.names))
+        self.view = View(base=base, ledgers=(phase,), units=tuple(split.unit for split in self.splits))
+        self.splits = extract_phase.read_all(
+            self.engine, phase, self.splits, {"label": label, **arguments}, function="pipeline.phases.glance:run"
+        )
+        self.view = replace(self.view, units=tuple(split.unit for split in self.splits))
+
+    def _before_extraction(self, label: str, settings: IdenticalSettings | NearDedupSettings) -> None:
+        """An exchange over what the glance saw. Its ledger is booked by the extraction, not by itself."""
+        columns = ("payload0", "payload1") if isinstance(settings, IdenticalSettings) else ("text",)
+        upstream = self.contents(("id", *columns))
+        if isinstance(settings, IdenticalSettings):
+            phase = exact_dedup(self.engine, self.view, settings, upstream=upstream, label=label)
+        else:
+            phase = near_dedup(self.engine, self.view, settings, upstream=upstream, label=label)
+            self.compared[label] = self.view.holder("text")
+        self.view = self.view.with_ledger(phase)
+
+    def _extract(self, label: str, settings: ExtractSettings) -> None:
+        key, arguments = self._reading(settings, _EXTRACT_MODULES)
+        each: dict[str, dict[str, Any]] = {}
+        if settings.glances:
+            if settings.engine == "cascade":
+                # What is left has passed the gate.
+                arguments["settings"] |= {"engine": "trafilatura", "gate_duplicates": False}
+            self.splits, each = self._left_to_extract()
         phase = f"extract-{key}"
         self.view = View(base=Layer(phase=phase, columns=tuple(extract_phase.BASE.names)), ledgers=(phase,),
                          units=tuple(split.unit for split in self.splits))  # fmt: skip
         self.judged.append(phase)
         self.columns[label] = dict.fromkeys(extract_phase.MEASURED, phase)
-        self.splits = extract_phase.extract(
-            self.engine, phase, self.splits, {"label": label, "settings": settings, **read}
-        )
-        self.view = View(base=self.view.base, ledgers=(phase,), units=tuple(split.unit for split in self.splits))
+        self.splits = extract_phase.read_all(self.engine, phase, self.splits, {"label": label, **arguments}, each=each)
+        self.view = replace(self.view, units=tuple(split.unit for split in self.splits))
+
+    def _left_to_extract(self) -> tuple[list[Split], dict[str, dict[str, Any]]]:
+        """The splits, named by what was ruled out of them too, so that a part is extracted again only if its own
+        verdicts change; and for each the ledgers that say so."""
+        splits, each = [], {}
+        for number, split in enumerate(self.splits):
+            ledgers = [self.engine.commits[phase][number].files["ledger"] for phase in self.view.ledgers]
+            named = replace(split, verdicts=key_of([ledger.sha256 for ledger in ledgers]))
+            splits.append(named)
+            each[named.unit] = {"ruled_out": [ledger.name for ledger in ledgers]}
+        return splits, each
 
     def _key(self, values: Any, modules: Sequence[str], libraries: Sequence[str]) -> str:
         return key_of(values, source_key(modules), library_versions([*_ALWAYS_LIBRARIES, *libraries]))

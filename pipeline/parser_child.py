@@ -8,7 +8,7 @@ The clock is only the backstop. A child that died is replaced, and its death is 
 Parent and child speak over two pipes in frames of two lengths, a JSON header and raw bytes: nothing that could run
 code when it is read (no pickle), whichever side a parser has taken over.
 
-    request    header: media_type, charset, url, cpu_seconds, and settings if they changed    body: the document
+    request    header: task, media_type, charset, url, cpu_seconds; settings when they change  body: the document
     response   header: every other field of Extracted, and memory figures                     body: its text
 """
 
@@ -23,13 +23,15 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
 from pipeline.models import builtin_path, load_fasttext
-from stages.extract import Extracted, ExtractSettings, Languages, RawRecord, extract_one, load_engines
+from stages.extract import Extracted, ExtractSettings, Languages, RawRecord, extract_one, glance_one, load_engines
 
 #: Reasons that may depend on time, memory or documents before, not on the document alone (a crash may be an allocation
 #: that failed): the caller tries such documents again, alone, at the end, with `budget_factor=RETRY_FACTOR`, and counts
@@ -53,6 +55,8 @@ GATE_MODEL: Final = "builtin/lid.176"
 _GATE_LABELS: Final = 20
 #: The gate reads the beginning of the visible text: languages that a page keeps show there, and long pages cost more.
 _GATE_CHARACTERS: Final = 20_000
+#: What a child does with a document.
+_TASKS: Final = {"extract": extract_one, "glance": glance_one}
 _LENGTHS: Final = struct.Struct("<IQ")
 _CHUNK_BYTES: Final = 1 << 20
 _PR_SET_PDEATHSIG: Final = 1
@@ -118,15 +122,21 @@ class ParserChild:
         `budget_factor` multiplies CPU and clock time. Any other than 1 also takes a new child, so that no document
         before has left anything behind; memory is not multiplied, since the machine has no more of it.
         """
+        return self._asked("extract", record, settings, budget_factor)
+
+    def glance(self, record: RawRecord, settings: ExtractSettings, *, budget_factor: float = 1.0) -> Extracted:
+        """What `glance_one` returns, under the limits of `call`."""
+        return self._asked("glance", record, settings, budget_factor)
+
+    def _asked(self, task: str, record: RawRecord, settings: ExtractSettings, budget_factor: float) -> Extracted:
         if budget_factor != 1.0:
             self.close()
         cpu_seconds = settings.cpu_seconds * budget_factor
         for last_try in (False, True):
             child = self._child or self._start()
             try:
-                result = self._exchange(
-                    child, record, settings, cpu_seconds, time.monotonic() + settings.wall_seconds * budget_factor
-                )
+                deadline = time.monotonic() + settings.wall_seconds * budget_factor
+                result = self._exchange(child, task, record, settings, cpu_seconds, deadline)
             except _ClockError:
                 return _stopped("timeout", settings.wall_seconds * budget_factor, "clock seconds")
             except _ChildDiedError as death:
@@ -191,7 +201,13 @@ class ParserChild:
         return child
 
     def _exchange(
-        self, child: _Running, record: RawRecord, settings: ExtractSettings, cpu_seconds: float, deadline: float
+        self,
+        child: _Running,
+        task: str,
+        record: RawRecord,
+        settings: ExtractSettings,
+        cpu_seconds: float,
+        deadline: float,
     ) -> Extracted:
         if child.settings != settings:
             # Importing the parsers is no document's cost: it has an exchange of its own, without limits.
@@ -207,6 +223,7 @@ class ParserChild:
                 ) from error
             child.settings, child.base_bytes = settings, header["resident_bytes"]
         header = {
+            "task": task,
             "media_type": record.media_type,
             "charset": record.charset,
             "url": record.url,
@@ -341,7 +358,12 @@ def _serve(requests: BinaryIO, responses: BinaryIO) -> None:
             answer = _frame({"resident_bytes": _resident_bytes("self")}, b"")
         else:
             cpu_seconds = request.pop("cpu_seconds")
-            answer = _limited(RawRecord(content=content, **request), settings, cpu_seconds, languages)
+            work = _TASKS[request.pop("task")]
+            answer = _limited(
+                partial(work, RawRecord(content=content, **request), settings, languages=languages),
+                cpu_seconds,
+                settings.memory_bytes,
+            )
             documents += 1
         responses.write(answer)
         responses.flush()
@@ -362,18 +384,18 @@ def language_model(settings: ExtractSettings) -> Languages | None:
     return languages
 
 
-def _limited(record: RawRecord, settings: ExtractSettings, cpu_seconds: float, languages: Languages | None) -> bytes:
+def _limited(work: Callable[[], Extracted], cpu_seconds: float, memory_bytes: int) -> bytes:
     """The response to one document, made under its limits of CPU time and memory."""
     if sys.platform == "linux":
         mapped = int(Path("/proc/self/statm").read_bytes().split()[0]) * _PAGE_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (mapped + settings.memory_bytes, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + memory_bytes, resource.RLIM_INFINITY))
     # SIGPROF's default action ends the process, in C code as well; to the microsecond, where RLIMIT_CPU counts seconds.
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     try:
-        result = extract_one(record, settings, languages=languages)
+        result = work()
         return _frame({name: getattr(result, name) for name in _RESULT_FIELDS}, result.text.encode())
     except MemoryError:
-        result = _stopped("memory", float(settings.memory_bytes), "bytes of memory")
+        result = _stopped("memory", float(memory_bytes), "bytes of memory")
         return _frame({name: getattr(result, name) for name in _RESULT_FIELDS}, b"")
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)

@@ -22,10 +22,12 @@ import stages
 from pipeline.yaml_tree import RecipeError as RecipeError
 from pipeline.yaml_tree import apply_override, explain, nearest, parse, place_of
 from stages.dclm_quality import DclmQualitySettings
+from stages.exact_dedup import ExactDedupSettings
 from stages.extract import ExtractSettings
 from stages.fasttext_text import FOLDER_PREFIX
 from stages.gopher_quality import GopherQualitySettings
 from stages.language import LanguageSettings
+from stages.near_dedup import NearDedupSettings
 from stages.rules import RuleSettings
 from stages.stage import Exchange, Extraction, Settings, Stage
 from tokenizer.learners import VocabularySettings, lossless
@@ -251,6 +253,40 @@ class Recipe(_Part):
                 raise ValueError(
                     f"{entry.type}.per_language names {language!r}, which the language stage does not keep; it keeps "
                     f"{', '.join(sorted(kept or ()))}"
+                )
+        return entries
+
+    @field_validator("stages")
+    @classmethod
+    def _removes_before_extraction_what_goes_anyway(cls, entries: tuple[StageEntry, ...]) -> tuple[StageEntry, ...]:
+        """Duplicates may be removed before extraction only if a later stage would remove one of them, and if the one
+        that is kept does not depend on what only that stage would look at."""
+        first = entries[0].settings if entries else None
+        if not isinstance(first, ExtractSettings) or not first.glances:
+            return entries
+        asked = "extract.gate_duplicates" if first.gate_duplicates else "extract.drop_identical"
+        later = [entry.settings for entry in entries[1:]]
+        exact = [each for each in later if isinstance(each, ExactDedupSettings)]
+        near = [each for each in later if isinstance(each, NearDedupSettings)]
+        by_address = [entry.type for entry in entries[1:] if entry.type in ("url_filter", "url_dedup")]
+        if by_address:
+            raise ValueError(
+                f"{asked} keeps one of several pages without asking for their addresses, and {by_address[0]} may then "
+                "drop that one: leave one of the two out"
+            )
+        if not (near or (exact and not first.gate_duplicates)):
+            missing = "a near_dedup stage" if first.gate_duplicates else "an exact_dedup or near_dedup stage"
+            raise ValueError(f"{asked} removes pages that no later stage would: add {missing}, or leave it out")
+        if first.gate_duplicates and min(each.threshold for each in near) > first.gate_min_similarity:
+            raise ValueError(
+                f"extract.gate_min_similarity {first.gate_min_similarity} is stricter than near_dedup's threshold: a "
+                "page that it would keep is removed before extraction. Raise it, or lower that threshold"
+            )
+        for criterion in ("earliest", "source_priority"):
+            if any(criterion in each.survivor for each in (*exact, *near)):
+                raise ValueError(
+                    f"{asked} keeps the longest page or the smallest id, a later stage asks for {criterion!r}: leave "
+                    "one of the two out"
                 )
         return entries
 

@@ -9,11 +9,12 @@ import importlib.util
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Literal, Self
 
 from pydantic import model_validator
 
-from stages.charset import decode
+from stages.charset import Decoded, decode
 from stages.clean import clean_text, unreadable_fraction
 from stages.limits import RefusedError, scan_html
 from stages.mojibake import mojibake_fraction
@@ -56,6 +57,24 @@ class ExtractSettings(Settings):
         "markdown keeps headings, lists, tables, code and emphasis as Markdown marks, where `engine` can tell them: "
         "trafilatura and cascade. resiliparse cannot (it loses tables) and is refused. Documents that are plain text "
         "already stay as they are. Rules that judge lines or symbols see the marks.",
+    )
+    drop_identical: bool = setting(
+        False,
+        "Remove records whose payload bytes and declared type are those of another, before anything is extracted: the "
+        "smallest id stays, the others are `exact_dup`. Every page is read twice for it, which costs a hundredth of "
+        "extracting it.",
+    )
+    gate_duplicates: bool = setting(
+        False,
+        "cascade: remove pages whose visible text is nearly that of another before the costly engine sees them. Pairs "
+        "are verified on all shingles; the longer visible text stays, then the smallest id; the others are `near_dup`.",
+    )
+    gate_min_similarity: float = setting(
+        0.9,
+        "cascade with `gate_duplicates`: Jaccard similarity of the visible texts (5 words a shingle) from which a page "
+        "is a duplicate. Above what near_dedup asks of main texts (0.75), because menus are alike on different pages.",
+        gt=0,
+        le=1,
     )
     pdf_engine: Literal["pypdfium2", "pymupdf"] = setting(
         "pypdfium2",
@@ -121,6 +140,20 @@ class ExtractSettings(Settings):
                 f"text. Take engine: {' or '.join(MARKDOWN_ENGINES)}, or format: text"
             )
         return self
+
+    @model_validator(mode="after")
+    def _gate_has_an_engine(self) -> Self:
+        if self.gate_duplicates and self.engine != "cascade":
+            raise ValueError(
+                "gate_duplicates compares what the cheap pass of engine: cascade sees; with another engine leave it "
+                "out (drop_identical and the near_dedup stage need no cascade)"
+            )
+        return self
+
+    @property
+    def glances(self) -> bool:
+        """Whether all records are looked at, and compared, before the first is extracted."""
+        return self.drop_identical or self.gate_duplicates
 
     @model_validator(mode="after")
     def _engine_is_installed(self) -> Self:
@@ -216,14 +249,22 @@ def extract_one(record: RawRecord, settings: ExtractSettings, *, languages: Lang
 
     `languages` is needed by a cascade with `gate_languages`, and by nothing else.
     """
+    return _guarded(record, partial(_extracted, record, settings=settings, languages=languages))
+
+
+def glance_one(record: RawRecord, settings: ExtractSettings, *, languages: Languages | None = None) -> Extracted:
+    """What a cascade's cheap pass makes of a record: all visible text of a page that passes the gate, or the reason
+    why there is none. PDF and plain text are not looked at: no reason, no text. Raises MemoryError only."""
+    return _guarded(record, partial(_glanced, record, settings=settings, languages=languages))
+
+
+def _guarded(record: RawRecord, read: Callable[[str], Extracted]) -> Extracted:
+    """What `read` makes of the record, given its kind, or the row for what it raised."""
     declared = (record.media_type or "").split(";")[0].strip().lower()
     kind = declared or None
     try:
         kind = _kind(record.content, declared)
-        if kind == PDF:
-            return _from_pdf(record.content, settings)
-        _check_size(record.content, settings.max_html_bytes)
-        return _from_text(record, kind, settings, languages)
+        return read(kind)
     except RefusedError as refused:
         return Extracted(
             media_type=kind,
@@ -237,6 +278,25 @@ def extract_one(record: RawRecord, settings: ExtractSettings, *, languages: Lang
     except Exception as error:  # noqa: BLE001 - whatever a parser raises on a hostile document is that document's row
         detail = f"{type(error).__name__}: {error}"
         return Extracted(media_type=kind, reason="parser_error", detail=clean_text(detail)[:500])
+
+
+def _extracted(record: RawRecord, kind: str, *, settings: ExtractSettings, languages: Languages | None) -> Extracted:
+    if kind == PDF:
+        return _from_pdf(record.content, settings)
+    _check_size(record.content, settings.max_html_bytes)
+    return _from_text(record, kind, settings, languages)
+
+
+def _glanced(record: RawRecord, kind: str, *, settings: ExtractSettings, languages: Languages | None) -> Extracted:
+    if kind != HTML:
+        return Extracted(media_type=kind)
+    _check_size(record.content, settings.max_html_bytes)
+    page = _decoded(record, settings).text
+    scan = scan_html(page, max_attributes=settings.max_attributes, max_depth=settings.max_depth)
+    engines = importlib.import_module("stages.extract_html")
+    text = engines.visible_text(page, scan=scan, max_depth=settings.max_depth)
+    _gate(text, settings, languages)
+    return Extracted(media_type=HTML, text=clean_text(text), visible_characters=scan.visible_characters)
 
 
 def ready_text(text: str, settings: ExtractSettings) -> Extracted:
@@ -301,14 +361,7 @@ def _check_size(content: bytes, limit: int) -> None:
 
 
 def _from_text(record: RawRecord, kind: str, settings: ExtractSettings, languages: Languages | None) -> Extracted:
-    decoded = decode(record.content, declared=record.charset)
-    if decoded.unreadable > settings.max_unreadable:
-        raise RefusedError(
-            "bad_encoding",
-            f"unreadable characters as {decoded.charset}, the best guess",
-            measured=round(decoded.unreadable, 4),
-            threshold=settings.max_unreadable,
-        )
+    decoded = _decoded(record, settings)
     if kind == PLAIN:
         return replace(_result(PLAIN, title=None, text=clean_text(decoded.text)), charset=decoded.charset)
     scan = scan_html(decoded.text, max_attributes=settings.max_attributes, max_depth=settings.max_depth)
@@ -321,6 +374,18 @@ def _from_text(record: RawRecord, kind: str, settings: ExtractSettings, language
     found = engine(decoded.text, scan=scan, max_depth=settings.max_depth, **_structure(settings))
     result = _result(HTML, title=found.title, text=found.text, visible=scan.visible_characters)
     return replace(result, charset=decoded.charset, flags="parser_cut" if found.cut else None)
+
+
+def _decoded(record: RawRecord, settings: ExtractSettings) -> Decoded:
+    decoded = decode(record.content, declared=record.charset)
+    if decoded.unreadable > settings.max_unreadable:
+        raise RefusedError(
+            "bad_encoding",
+            f"unreadable characters as {decoded.charset}, the best guess",
+            measured=round(decoded.unreadable, 4),
+            threshold=settings.max_unreadable,
+        )
+    return decoded
 
 
 def _structure(settings: ExtractSettings) -> dict[str, bool]:

@@ -5,6 +5,7 @@ exact_dedup.keys    a part a split: 128-bit keys of texts, and the order of surv
 exact_dedup.groups  the exchange by key (groups.py)
 exact_dedup         the ledger, a part a split
 url_dedup.keys …    the same by canonical URL
+identical.keys …    the same by payload, before extraction (pipeline/phases/glance.py)
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from pipeline.parts import Output, Task
 from pipeline.view import View, read_documents
 from stages.exact_dedup import ExactDedupSettings
 from stages.normalise import text_keys
-from stages.survivors import SurvivorSettings
+from stages.survivors import Criterion, SurvivorSettings
 from stages.url_dedup import UrlDedupSettings, url_keys
 
 #: Libraries whose versions enter the keys of all deduplication.
@@ -50,6 +51,20 @@ def url_key_part(output: Output, *, view: View, unit: str, settings: Mapping[str
     documents = read_documents(output.files, view, unit, ["url", *ordering_columns(view, chosen)])
     keys, has = url_keys(documents["url"], chosen)
     return _write_keys(output, documents, keys=keys, has=has, chosen=chosen)
+
+
+class IdenticalSettings(SurvivorSettings):
+    """Records with the same payload and declared type: of what is the same to the byte the smallest id is kept."""
+
+    survivor: tuple[Criterion, ...] = ("smallest_id",)
+
+
+def payload_key_part(output: Output, *, view: View, unit: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Task: `keys`: row, key and order of each living record that has a payload."""
+    chosen = IdenticalSettings(**settings)
+    documents = read_documents(output.files, view, unit, ["payload0", "payload1", *ordering_columns(view, chosen)])
+    keys = np.stack([documents["payload0"].to_numpy(), documents["payload1"].to_numpy()], axis=1)
+    return _write_keys(output, documents, keys=keys, has=np.ones(len(keys), dtype=bool), chosen=chosen)
 
 
 def _write_keys(
@@ -101,19 +116,20 @@ def exact_ledger(
 _KINDS: Final[dict[type, tuple[str, str, str]]] = {
     ExactDedupSettings: ("exact_dedup", text_key_part.__name__, "exact_dup"),
     UrlDedupSettings: ("url_dedup", url_key_part.__name__, "same_url"),
+    IdenticalSettings: ("identical", payload_key_part.__name__, "exact_dup"),
 }
 
 
 def exact_dedup(
     engine: Engine,
     view: View,
-    settings: ExactDedupSettings | UrlDedupSettings,
+    settings: ExactDedupSettings | UrlDedupSettings | IdenticalSettings,
     *,
     upstream: str,
     label: str | None = None,
     partition_bytes: int = exchange.PARTITION_BYTES,
 ) -> str:
-    """The phase whose parts are the ledger of exact deduplication, by text or by address, one for each split
+    """The phase whose parts are the ledger of exact deduplication, by text, address or payload, one for each split
     of the view.
 
     `upstream` is the content key of what the view holds; `label` the stage's name in the ledger. `partition_bytes`

@@ -7,7 +7,7 @@ ended was shown a decoy and is read again from the right place.
 
 import atexit
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -56,7 +56,7 @@ GROUP_BYTES = 16 << 20
 #: Which byte ranges of the input hold what.
 EXTENTS = pa.schema([pa.field("start", pa.int64()), pa.field("end", pa.int64()), pa.field("kind", pa.string())])
 #: Reasons that the machine's load may have a part in, even after the second try.
-_NONDETERMINISTIC = frozenset({"timeout"})
+LOAD_REASONS = frozenset({"timeout"})
 #: Sampling looks at this many leading hex digits of the id: 64 bits, so that any fraction is met to 1e-16.
 _SAMPLE_DIGITS = 16
 
@@ -81,6 +81,8 @@ class _Books:
     base: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in BASE.names})
     ledger: list[dict[str, Any]] = field(default_factory=list)
     nondeterministic: int = 0
+    #: Ledger rows of what was ruled out before, by (offset, record).
+    ruled_out: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
 
     def skip(self, record_type: str) -> None:
         self.skipped[record_type] = self.skipped.get(record_type, 0) + 1
@@ -99,10 +101,15 @@ def run(
     max_record_bytes: int,
     sample: float,
     columns: dict[str, str],
+    ruled_out: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Task: `docs` (BASE), `ledger` (LEDGER_PART) and `extents` of one split."""
+    """Task: `docs` (BASE), `ledger` (LEDGER_PART) and `extents` of one split. `ruled_out` names ledgers of documents
+    that are not extracted any more (glance.py): their rows are booked here as they stand there."""
     chosen = ExtractSettings.model_validate(settings)
     limits, chain, books = Limits(max_record_bytes=max_record_bytes), Chain(), _Books()
+    for name in ruled_out:
+        rows = output.files.read_table(name).to_pylist()
+        books.ruled_out |= {(row["offset"], row["record"]): row for row in rows}
     read = read_split(split, chain, limits, Fields(**columns))
     documents = _extracted(split, read, chosen, books, sample)
     output.tables("docs", BASE, _row_groups(split, documents, books, label))
@@ -151,10 +158,15 @@ def _extracted(
             books.reject(_bad_row(split, found, identity), stage="read", count=books.read)
             continue
         books.read.kept += 1
+        if (gone := books.ruled_out.get((found.offset, found.record))) is not None:
+            books.extract.documents += 1
+            books.nondeterministic += gone["reason"] in LOAD_REASONS
+            books.reject({**gone, "end": found.end}, stage=gone["stage"], count=books.extract)
+            continue
         if found.text is not None:
             extracted = ready_text(found.text, settings)
         else:
-            extracted = parser_child().call(_raw(found), settings)
+            extracted = parser_child().call(raw_record(found), settings)
         if extracted.reason in STOPPED:
             waiting.append((found, None))
         elif waiting:
@@ -162,13 +174,13 @@ def _extracted(
         else:
             yield found, extracted
     for document, done in waiting:
-        extracted = done or parser_child().call(_raw(document), settings, budget_factor=RETRY_FACTOR)
-        if done is None and extracted.reason in _NONDETERMINISTIC:
+        extracted = done or parser_child().call(raw_record(document), settings, budget_factor=RETRY_FACTOR)
+        if done is None and extracted.reason in LOAD_REASONS:
             books.nondeterministic += 1
         yield document, extracted
 
 
-def _raw(document: Document) -> RawRecord:
+def raw_record(document: Document) -> RawRecord:
     return RawRecord(
         content=document.content, media_type=document.media_type, charset=document.charset, url=document.url
     )
@@ -221,21 +233,31 @@ def parser_child() -> ParserChild:
     return _CHILD[0]
 
 
-def extract(engine: Engine, phase: str, splits: Sequence[Split], arguments: dict[str, Any]) -> list[Split]:
-    """Driver: run all splits, then mend the chain of each file. Returns the splits whose parts make up the base."""
-    final = list(splits)
-    commits = engine.run([_task(phase, split, arguments) for split in final])
+def read_all(
+    engine: Engine,
+    phase: str,
+    splits: Sequence[Split],
+    arguments: dict[str, Any],
+    *,
+    function: str = "pipeline.phases.extract:run",
+    each: Mapping[str, dict[str, Any]] | None = None,
+) -> list[Split]:
+    """Driver: run all splits, then mend the chain of each file. Returns the splits whose parts count. `each` holds
+    further arguments by unit, of splits whose chain is known to be whole."""
+    own, final = each or {}, list(splits)
+
+    def task(split: Split) -> Task:
+        given = {"split": split, **arguments, **own.get(split.unit, {})}
+        return Task(phase=phase, unit=split.unit, function=function, arguments=given)
+
+    commits = engine.run([task(split) for split in final])
     while wrong := broken_links(final, commits):
-        redone = engine.run([_task(phase, split, arguments) for split in wrong.values()])
+        assert not own, "a glance has read the same splits and mended their chain"
+        redone = engine.run([task(split) for split in wrong.values()])
         for number, split, commit in zip(wrong, wrong.values(), redone, strict=True):
             final[number], commits[number] = split, commit
     engine.commits[phase] = commits
     return final
-
-
-def _task(phase: str, split: Split, arguments: dict[str, Any]) -> Task:
-    return Task(phase=phase, unit=split.unit, function="pipeline.phases.extract:run",
-                arguments={"split": split, **arguments})  # fmt: skip
 
 
 def broken_links(splits: Sequence[Split], commits: Sequence[Commit]) -> dict[int, Split]:

@@ -43,10 +43,17 @@ class Split:
     start: int
     end: int
     known_start: bool
+    #: Names what was ruled out of the split before its extraction; empty if nothing looked.
+    verdicts: str = ""
 
     @property
     def unit(self) -> str:
-        """24 hex digits that name the split's parts: source name, content and range, never where the file lies."""
+        """What names the split's parts: its place, and the verdicts on it if there are any."""
+        return f"{self.place}-{self.verdicts}" if self.verdicts else self.place
+
+    @property
+    def place(self) -> str:
+        """24 hex digits: source name, content and range, never where the file lies."""
         place = f"{self.start}\0{self.end}\0{self.known_start:d}"
         text = f"{self.source.name}\0{self.source.fingerprint}\0{self.source.kind}\0{place}"
         return hashlib.sha256(text.encode()).hexdigest()[:24]
