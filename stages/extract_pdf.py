@@ -11,9 +11,16 @@ from functools import partial
 from typing import Any, Final
 
 import pypdfium2
+import pypdfium2.raw as pdfium
 
-from stages.clean import clean_text, clean_title, mend_pdf_text, unreadable_fraction
+from stages.clean import clean_text, clean_title, unreadable_fraction
 from stages.limits import RefusedError
+from stages.pdf_characters import Fragments, fragments_of, shows_annotations
+from stages.pdf_layout import read_order
+from stages.pdf_margins import without_margins
+from stages.pdf_markdown import as_markdown
+from stages.pdf_mupdf import mupdf_fragments
+from stages.pdf_paragraphs import as_text, paragraphs_of
 
 #: PDFium's error codes for a document that needs a password and for an unknown security scheme (fpdfview.h).
 _PDFIUM_ENCRYPTED: Final = (4, 5)
@@ -28,7 +35,7 @@ class PdfText:
     detail: str | None
 
 
-def with_pypdfium2(content: bytes, *, max_pages: int, max_unreadable: float) -> PdfText:
+def with_pypdfium2(content: bytes, *, max_pages: int, max_unreadable: float, markdown: bool = False) -> PdfText:
     """Text by PDFium. Raises RefusedError: encrypted, parser_error, too_large, bad_encoding, no_text."""
     try:
         document = pypdfium2.PdfDocument(content)
@@ -40,26 +47,31 @@ def with_pypdfium2(content: bytes, *, max_pages: int, max_unreadable: float) -> 
         pages = len(document)
         _check_pages(pages, max_pages)
         title = document.get_metadata_value("Title")
-        read = _read(partial(_pdfium_page, document), pages)
+        read = _read(partial(_pdfium_page, document, fonts=markdown), pages)
     finally:
         document.close()
-    return _joined(read, title=title, max_unreadable=max_unreadable)
+    return _whole(read, title=title, max_unreadable=max_unreadable, markdown=markdown)
 
 
-def _pdfium_page(document: Any, number: int) -> str:
+def _pdfium_page(document: Any, number: int, *, fonts: bool) -> Fragments:
     # Closed at once: PDFium otherwise keeps every page of the document in memory.
     page = document[number]
     try:
+        if shows_annotations(page):
+            # PDFium reads text from the page's own content only; flattened, what a viewer shows is content.
+            pdfium.FPDFPage_Flatten(page, pdfium.FLAT_NORMALDISPLAY)
+            page.close()
+            page = document[number]
         text_page = page.get_textpage()
         try:
-            return str(text_page.get_text_range())
+            return fragments_of(text_page, within=page.get_cropbox(), fonts=fonts)
         finally:
             text_page.close()
     finally:
         page.close()
 
 
-def with_pymupdf(content: bytes, *, max_pages: int, max_unreadable: float) -> PdfText:
+def with_pymupdf(content: bytes, *, max_pages: int, max_unreadable: float, markdown: bool = False) -> PdfText:
     """Text by MuPDF (the extra `pdf-mupdf`). Raises RefusedError as `with_pypdfium2` does, and not_pdf."""
     pymupdf = importlib.import_module("pymupdf")  # An optional extra, imported only where a recipe names it.
     pymupdf.TOOLS.mupdf_display_errors(False)
@@ -70,7 +82,7 @@ def with_pymupdf(content: bytes, *, max_pages: int, max_unreadable: float) -> Pd
         # From the magic on, so that MuPDF does not go by what stands before it.
         document = pymupdf.open(stream=content[content.find(b"%PDF-") :], filetype="pdf")
         pages = 0 if document.needs_pass else document.page_count
-    except (RuntimeError, ValueError) as error:
+    except _PAGE_ERRORS as error:
         _raise_for_memory(error)
         raise RefusedError("parser_error", _message(error)) from error
     with document:
@@ -80,40 +92,42 @@ def with_pymupdf(content: bytes, *, max_pages: int, max_unreadable: float) -> Pd
             raise RefusedError("encrypted", "needs a password")
         _check_pages(pages, max_pages)
         title = (document.metadata or {}).get("title")
-        read = _read(lambda number: str(document[number].get_text("text", flags=flags)), pages)
-    return _joined(read, title=title, max_unreadable=max_unreadable)
+        read = _read(lambda number: mupdf_fragments(document[number], flags=flags, fonts=markdown), pages)
+    return _whole(read, title=title, max_unreadable=max_unreadable, markdown=markdown)
+
+
+#: What the libraries raise for a page or a document that they cannot read.
+_PAGE_ERRORS: Final = (RuntimeError, ValueError, IndexError, TypeError, AttributeError, ZeroDivisionError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pages:
-    texts: list[str]
+    read: list[Fragments]
     errors: list[str]
 
 
-def _read(page_text: Callable[[int], str], pages: int) -> _Pages:
-    """The text of each page that can be read, and a message for each other."""
-    texts: list[str] = []
+def _read(fragments: Callable[[int], Fragments], pages: int) -> _Pages:
+    """The fragments of each page that can be read, and a message for each other."""
+    read: list[Fragments] = []
     errors: list[str] = []
     for number in range(pages):
         try:
-            texts.append(clean_text(mend_pdf_text(page_text(number))))
-        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+            read.append(fragments(number))
+        except _PAGE_ERRORS as error:
             _raise_for_memory(error)
             errors.append(_message(error))
-    return _Pages(texts=texts, errors=errors)
+    return _Pages(read=read, errors=errors)
 
 
-def _joined(read: _Pages, *, title: str | None, max_unreadable: float) -> PdfText:
-    pages = len(read.texts) + len(read.errors)
-    detail = f"{len(read.errors)} of {pages} pages could not be read: {read.errors[0]}" if read.errors else None
-    if pages == 0:
+def _whole(pages: _Pages, *, title: str | None, max_unreadable: float, markdown: bool) -> PdfText:
+    count = len(pages.read) + len(pages.errors)
+    detail = f"{len(pages.errors)} of {count} pages could not be read: {pages.errors[0]}" if pages.errors else None
+    if count == 0:
         raise RefusedError("no_text", "no pages")
-    if not read.texts:
+    if not pages.read:
         raise RefusedError("parser_error", detail or "")
-    text = "\n\n".join(filter(None, read.texts))
-    if not text:
-        raise RefusedError("no_text", f"{pages} pages without text: scanned or drawn{'; ' + detail if detail else ''}")
-    unreadable = unreadable_fraction(text)
+    raw = "".join(one.text for page in pages.read for group in page.values() for one in group)
+    unreadable = unreadable_fraction(raw)
     if unreadable > max_unreadable:
         raise RefusedError(
             "bad_encoding",
@@ -121,6 +135,10 @@ def _joined(read: _Pages, *, title: str | None, max_unreadable: float) -> PdfTex
             measured=round(unreadable, 4),
             threshold=max_unreadable,
         )
+    paragraphs = paragraphs_of([block for page in without_margins(pages.read) for block in read_order(page)])
+    text = clean_text(as_markdown(paragraphs) if markdown else as_text(paragraphs))
+    if not text:
+        raise RefusedError("no_text", f"{count} pages without text: scanned or drawn{'; ' + detail if detail else ''}")
     return PdfText(title=clean_title(title), text=text, detail=detail)
 
 
