@@ -22,6 +22,8 @@ _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 #: that no text file holds (line breaks, tab, form feed and escape are ordinary).
 _UNREADABLE: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")
 
+#: A glyph without a known character that stands by itself.
+LONE_GLYPH: Final = re.compile("(?<!\\S)[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd](?!\\S)")
 #: Unicode's Latin ligatures (FB00 to FB06), which fonts use and words are not spelled with.
 _LIGATURES: Final = {
     0xFB00: "ff",
@@ -71,6 +73,7 @@ def pdf_characters(text: str) -> str:
     text = _PDFIUM_HYPHEN.sub("\u00ad\n", _LINE_BREAKS.sub("\n", text))
     if text.isascii():
         return text
+    text = LONE_GLYPH.sub("•", text)
     return _FORMS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text.translate(_LIGATURES))
 
 

@@ -16,6 +16,9 @@ MAX_ROWS: Final = 3
 MIN_PAGES: Final = 3
 #: Points by which a row may stand elsewhere: rounding, and digits that are higher than others.
 SAME_PLACE: Final = 3.0
+#: A header is at most so many times as high as half of the document's lines: "Chapter 5" at the head of many pages is
+#: a heading.
+MAX_HEIGHT: Final = 1.25
 #: A row without letters is a page number only if it is this short ("- 12 -", "3 / 117").
 _NUMBER_CHARACTERS: Final = 15
 #: Share of the pages on which a page number is another one.
@@ -29,11 +32,15 @@ def without_margins(pages: Sequence[Fragments]) -> list[Fragments]:
     """The pages without rows that repeat at the same place. A page never loses all that it shows."""
     if len(pages) < 2:
         return list(pages)
+    heights = sorted(one.y1 - one.y0 for page in pages for one in _main(page)[1])
+    highest = MAX_HEIGHT * heights[len(heights) // 2] if heights else 0.0
     edges = [_edges(page) for page in pages]
     places: dict[tuple[str, str, int], dict[int, str]] = defaultdict(dict)
     for number, (top, bottom) in enumerate(_in_zones(edges)):
         for side, rows in (("top", top), ("bottom", bottom)):
             for row in rows:
+                if row[0].y1 - row[0].y0 > highest:
+                    continue
                 text, place = _text(row), _place(row)
                 for near in (place - 1, place, place + 1):
                     places[side, _masked(text), near].setdefault(number, text)
@@ -44,7 +51,7 @@ def without_margins(pages: Sequence[Fragments]) -> list[Fragments]:
         gone: set[int] = set()
         for side, rows in (("top", top), ("bottom", bottom)):
             for row in rows:
-                if (side, _masked(_text(row)), _place(row)) not in repeated:
+                if row[0].y1 - row[0].y0 > highest or (side, _masked(_text(row)), _place(row)) not in repeated:
                     break
                 gone.update(one.order for one in row)
         result.append(_without(page, gone) if gone else page)

@@ -33,6 +33,7 @@ _ITEM_WITHOUT_LETTER: Final = re.compile(rf"(?:[{BULLETS}]|[-–—*](?= )|\(?\d
 _CJK_JOIN: Final = re.compile(f"(?<=[{CJK}])\n(?=[{CJK}])")
 #: A hyphen that `mend_pdf_text` leaves: numbers and signs on either side ("x86-\n64").
 _HYPHEN_JOIN: Final = re.compile("(?<=\\w[-\u2010])\n(?=\\w)")
+_CUT: Final = re.compile("[^\\W\\d_][-\u2010\u00ad]$")
 _ENDED: Final = re.compile("[.!?:;。！？…؟۔\"'”’»)\\]]$")
 
 Break = Literal["join", "line", "blank"]
@@ -93,7 +94,8 @@ def _in_block(block: Block) -> Iterator[Paragraph]:
     if not lines:
         return
     steps = [two.middle - one.middle for one, two in zip(lines, lines[1:], strict=False)]
-    near = [step for step, line in zip(steps, lines, strict=False) if 0 < step <= 3 * line.height]
+    # In heights, since a heading's lines stand further apart.
+    near = [step / line.height for step, line in zip(steps, lines, strict=False) if 0 < step <= 3 * line.height]
     usual = median_low(near) if len(near) >= 3 else 0.0
     rights = sorted(line.x1 for line in lines)
     lefts = sorted((line.x0 for line in lines), reverse=True)
@@ -115,12 +117,14 @@ def _break(
 ) -> Break:
     height = min(above.height, line.height)
     step = line.middle - above.middle
-    if step < 0 or step > (_GAP * usual if usual else _WIDE_GAP * height) or step > 3 * max(above.height, line.height):
+    if step < 0 or step > (_GAP * usual if usual else _WIDE_GAP) * height or step > 3 * max(above.height, line.height):
         return "blank"
     if abs(above.height - line.height) > _SAME_HEIGHT * max(above.height, line.height):
         return "blank" if abs(above.height - line.height) > 2 * _SAME_HEIGHT * above.height else "line"
     if above.mono and line.mono:
         return "line"
+    if _CUT.search(above.text) and line.text[:1].islower():
+        return "join"
     if above.bold != line.bold and (above.bold or above_is_first) and _room(above, line, edge, left_edge):
         return "line"
     if _is_row(above) or _is_row(line) or _starts_item(line):
