@@ -24,6 +24,8 @@ _UNREADABLE: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")
 
 #: A glyph without a known character that stands by itself.
 LONE_GLYPH: Final = re.compile("(?<!\\S)[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd](?!\\S)")
+#: TeX's opening quote, which PDFium takes for the accent.
+_LONE_GRAVE: Final = re.compile("(?<!\\S)\u0300")
 #: Unicode's Latin ligatures (FB00 to FB06), which fonts use and words are not spelled with.
 _LIGATURES: Final = {
     0xFB00: "ff",
@@ -73,7 +75,7 @@ def pdf_characters(text: str) -> str:
     text = _PDFIUM_HYPHEN.sub("\u00ad\n", _LINE_BREAKS.sub("\n", text))
     if text.isascii():
         return text
-    text = LONE_GLYPH.sub("•", text)
+    text = _LONE_GRAVE.sub("`", LONE_GLYPH.sub("•", text))
     return _FORMS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text.translate(_LIGATURES))
 
 
@@ -104,8 +106,8 @@ def mend_pdf_text(text: str, *, vocabulary: frozenset[str] | None = None) -> str
             one_word = f"{first}{second}".lower() in whole
             if second in _CONJUNCTIONS and not one_word and not rest[:1].isalnum():
                 return f"{first}- {second}{rest}\n"
-            hyphenated = f"{first}-{second}".lower() in whole and not one_word
-            hyphen = "-" if hyphenated or not second[0].islower() else ""
+            hyphenated = f"{first}-{second}".lower() in whole or not second[0].islower()
+            hyphen = "-" if hyphenated and not one_word else ""
             return f"{first}{hyphen}{second}{rest}\n"
 
         text = _CUT_WORD.sub(join, text)

@@ -53,6 +53,7 @@ class Fragment(NamedTuple):
     y0: float
     x1: float
     y1: float
+    #: Ends in a space where the file has one before the next fragment.
     text: str
     #: Width of the first word: a line that had room for it was ended on purpose.
     first_width: float
@@ -151,6 +152,9 @@ def _collect(
                     u0, v0, u1, v1 = old[1], -old[2], old[3], -old[0]
                     n_u0, n_v0, n_u1, n_v1 = -top, -right, -bottom, -left
             if not same:
+                if pending_space:
+                    text[length] = 32
+                    length += 1
                 bounds[fragments, 1] = length
                 fragments += 1
                 is_open = pending_space = False

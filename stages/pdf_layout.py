@@ -271,7 +271,8 @@ def _line(row: list[Fragment]) -> Line:
     if len(row) == 1:
         rtl = not first.text.isascii() and _mostly_rtl(row)
         return Line(
-            first.x0, first.y0, first.x1, first.y1, first.text, first.first_width, (first.text,), (first.x0,),
+            first.x0, first.y0, first.x1, first.y1, first.text.rstrip(), first.first_width, (first.text.rstrip(),),
+            (first.x0,),
             first.bold, first.mono, rtl,
         )  # fmt: skip
     rtl = _mostly_rtl(row)
@@ -283,14 +284,14 @@ def _line(row: list[Fragment]) -> Line:
     for before, one in pairwise(ordered):
         gap = before.x0 - one.x1 if rtl else one.x0 - before.x1
         if gap >= CELL_HEIGHTS * height:
-            cells.append("".join(parts))
+            cells.append("".join(parts).rstrip())
             places.append(one.x0)
             parts = [one.text]
             continue
         touching = gap < TIGHT_HEIGHTS * height
         cjk = gap < height and _CJK_END.search(before.text) and _CJK_START.search(one.text)
-        parts.append(one.text if touching or cjk else " " + one.text)
-    cells.append("".join(parts))
+        parts.append(one.text if touching or cjk or before.text.endswith(" ") else " " + one.text)
+    cells.append("".join(parts).rstrip())
     return Line(
         min(one.x0 for one in row), widest.y0, max(one.x1 for one in row), widest.y1, " ".join(cells),
         ordered[0].first_width, tuple(cells), tuple(places),

@@ -1,5 +1,6 @@
 """MuPDF's words as fragments, the same that `pdf_characters` makes of PDFium's characters."""
 
+import re
 from typing import Any, Final
 
 from stages.pdf_characters import BOLD_NAMES, GAP_HEIGHTS, MONO_NAMES, SLANTED, Fragment, Fragments
@@ -10,6 +11,11 @@ _TALL: Final = 1.5
 #: Bits of a span's flags (PyMuPDF's documentation of TextPage).
 _MONO: Final = 8
 _BOLD: Final = 16
+#: MuPDF makes a gap a space only behind letters below U+0700 and a few more (may_add_space in its stext-device.c):
+#: Vietnamese vowels, Greek with breathings, Devanagari, Thai and Georgian run together.
+_UNSPACED: Final = re.compile("[\u0700-\u1fff]")
+#: A gap of more than this share of the font's size is a space: MuPDF's own limit is 0.15, and kerning stays below.
+_SPACE: Final = 0.15
 _UPRIGHT: Final = 0.996  # The cosine of 5 degrees.
 
 
@@ -18,9 +24,13 @@ def mupdf_fragments(page: Any, *, flags: int, fonts: bool) -> Fragments:
     text_page = page.get_textpage(flags=flags)
     if not fonts:
         words = text_page.extractWORDS()
-        if not any(len(one[4]) >= _TALL_CHARACTERS and one[3] - one[1] > _TALL * (one[2] - one[0]) for one in words):
+        tall = any(len(one[4]) >= _TALL_CHARACTERS and one[3] - one[1] > _TALL * (one[2] - one[0]) for one in words)
+        if not tall and not _UNSPACED.search(" ".join(one[4] for one in words)):
             return {0: _of_words(words)} if words else {}
-    return _of_spans(text_page.extractDICT())
+    content = text_page.extractDICT()
+    if any(_UNSPACED.search(span["text"]) for block in content["blocks"] for line in block.get("lines", ()) for span in line["spans"]):
+        return _of_spans(_with_spaces(text_page.extractRAWDICT()))
+    return _of_spans(content)
 
 
 def _of_words(words: list[tuple[float, float, float, float, str, int, int, int]]) -> list[Fragment]:
@@ -68,6 +78,23 @@ def _of_spans(content: dict[str, Any]) -> Fragments:
             found.setdefault(turn, []).append(Fragment(x0, y0, x1, y1, text, first_width, order, bold, mono))
             order += 1
     return found
+
+
+def _with_spaces(content: dict[str, Any]) -> dict[str, Any]:
+    """Spans of characters as spans of text, with the spaces that MuPDF leaves out behind letters of some scripts."""
+    for block in content["blocks"]:
+        for line in block.get("lines", ()):
+            before = None
+            for span in line["spans"]:
+                parts = []
+                for one in span["chars"]:
+                    behind = before is not None and _UNSPACED.match(before["c"]) and not one["c"].isspace()
+                    if behind and one["bbox"][0] - before["bbox"][2] > _SPACE * span["size"]:
+                        parts.append(" ")
+                    parts.append(one["c"])
+                    before = one
+                span["text"] = "".join(parts)
+    return content
 
 
 def _turn(cosine: float, sine: float) -> int:
