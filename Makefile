@@ -16,5 +16,6 @@ check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 bench: setup
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.pdf_gold
 clean:
 	rm -rf $(VENV) tamis-demo tamis-out

@@ -40,7 +40,9 @@ _LIGATURES: Final = {
 #: texts are not written with them.
 _FORMS: Final = re.compile("[\u2f00-\u2fd5\ufb50-\ufdfb\ufe70-\ufefc]+")
 #: What follows a hyphen that stands for the rest of a word.
-_CONJUNCTIONS: Final = frozenset({"and", "or", "to", "und", "oder", "bis", "bzw", "et", "ou", "y", "o", "e", "en", "of"})
+_CONJUNCTIONS: Final = frozenset(
+    {"and", "or", "to", "und", "oder", "bis", "bzw", "et", "ou", "y", "o", "e", "en", "of"}
+)
 #: PDFium's marks for a hyphen that it takes for one of line end; it leaves the line break out.
 _PDFIUM_HYPHEN: Final = re.compile("[\u0002\ufffe][ \t]*\n?")
 #: A word that a line end cuts after a hyphen (ASCII, U+2010 or the soft hyphen), and the rest of its token.

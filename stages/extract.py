@@ -47,6 +47,12 @@ class ExtractSettings(Settings):
         "that asks for this many words would drop it.",
         ge=0,
     )
+    format: Literal["text", "markdown"] = setting(
+        "text",
+        "markdown keeps headings, lists, tables, code and emphasis as Markdown marks, where `engine` can tell them: "
+        "trafilatura and cascade. resiliparse cannot (it loses tables) and is refused. Documents that are plain text "
+        "already stay as they are. Rules that judge lines or symbols see the marks.",
+    )
     pdf_engine: Literal["pypdfium2", "pymupdf"] = setting(
         "pypdfium2",
         "PDF engine. PyMuPDF repairs truncated files and needs less memory, but is AGPL or commercial and comes with "
@@ -312,7 +318,12 @@ def _from_pdf(content: bytes, settings: ExtractSettings) -> Extracted:
     _check_size(content, settings.max_pdf_bytes)
     engines = importlib.import_module("stages.extract_pdf")
     engine = engines.with_pymupdf if settings.pdf_engine == "pymupdf" else engines.with_pypdfium2
-    found = engine(content, max_pages=settings.max_pages, max_unreadable=settings.max_unreadable)
+    found = engine(
+        content,
+        max_pages=settings.max_pages,
+        max_unreadable=settings.max_unreadable,
+        markdown=settings.format == "markdown",
+    )
     return _result(PDF, title=found.title, text=found.text, detail=found.detail)
 
 

@@ -1,7 +1,15 @@
-"""Text and title from a PDF, page by page, by PDFium or MuPDF. Pages are joined by a blank line.
+"""Text and title from a PDF by PDFium or MuPDF: columns in reading order, paragraphs whole, no running headers.
 
 The caller has checked that the bytes begin like a PDF: MuPDF would open HTML, EPUB or an archive as such.
-Lines stay as the page has them; words that a line end cuts are put together and ligatures spelled out.
+
+    pdf_characters (PDFium), pdf_mupdf    a page as fragments: runs of text on one line, with their boxes
+    pdf_margins                           without what repeats at one place of many pages
+    pdf_layout                            fragments as lines in reading order
+    pdf_paragraphs                        lines as paragraphs: cut words whole, ligatures spelled out
+    pdf_markdown                          paragraphs as Markdown, where that is asked for
+
+Text of form fields, free-text notes and stamps is read as a viewer shows it; images, links, other annotations and
+attachments are not read. Text outside the page is not read.
 """
 
 import importlib
@@ -26,8 +34,8 @@ from stages.pdf_paragraphs import as_text, paragraphs_of
 _PDFIUM_ENCRYPTED: Final = (4, 5)
 #: What the libraries raise for a page or a document that they cannot read.
 _PAGE_ERRORS: Final = (RuntimeError, ValueError, IndexError, TypeError, AttributeError, ZeroDivisionError)
-#: Share of glyphs without a known character up to which their codes are tried. Of 29 files of pdf.js that have more than
-#: 1 %, the five that codes mend have .12 to .26, and 18 with .5 and more are garbled in every reader.
+#: Share of glyphs without a known character up to which their codes are tried. Of 29 files of pdf.js with more than
+#: 1 %, those that codes mend have .12 to .26, and those with .5 and more are garbled in every reader.
 _MAX_UNKNOWN: Final = 0.3
 
 
@@ -77,11 +85,9 @@ def _pdfium_page(document: Any, number: int, *, fonts: bool) -> Fragments:
 
 
 def _page_box(page: Any) -> tuple[float, float, float, float]:
-    """Left, bottom, right, top of what may show: the media box, and what PDFium takes for the page where that is odd."""
-    media, effective = page.get_mediabox(), page.get_bbox()
-    lows = (min(media[at], media[at + 2], effective[at]) for at in (0, 1))
-    highs = (max(media[at], media[at - 2], effective[at]) for at in (2, 3))
-    return (*lows, *highs)  # type: ignore[return-value]
+    """Left, bottom, right, top of what may show: the media box, and what PDFium takes where that is odd."""
+    (a, b, c, d), (left, bottom, right, top) = page.get_mediabox(), page.get_bbox()
+    return min(a, c, left), min(b, d, bottom), max(a, c, right), max(b, d, top)
 
 
 def with_pymupdf(content: bytes, *, max_pages: int, max_unreadable: float, markdown: bool = False) -> PdfText:
@@ -111,7 +117,8 @@ def with_pymupdf(content: bytes, *, max_pages: int, max_unreadable: float, markd
             # Most glyphs are known, so the others' codes are likely to be what they mean too (a space, an umlaut).
             guess = flags | pymupdf.TEXT_CID_FOR_UNKNOWN_UNICODE
             again = _read(lambda number: mupdf_fragments(document[number], flags=guess, fonts=markdown), pages, errors)
-            if _unreadable(again) <= max_unreadable:
+            whole = "".join(_plain(document[number], guess, errors) for number in range(pages))
+            if max(_unreadable(again), unreadable_fraction(whole)) <= max_unreadable:
                 read = again
     return _whole(read, title=title, max_unreadable=max_unreadable, markdown=markdown)
 
@@ -120,6 +127,15 @@ def with_pymupdf(content: bytes, *, max_pages: int, max_unreadable: float, markd
 class _Pages:
     read: list[Fragments]
     errors: list[str]
+
+
+def _plain(page: Any, flags: int, errors: tuple[type[Exception], ...]) -> str:
+    """A page's text with the control characters that MuPDF takes for white space between words."""
+    try:
+        return str(page.get_text(flags=flags))
+    except errors as error:
+        _raise_for_memory(error)
+        return ""
 
 
 def _read(
@@ -140,7 +156,8 @@ def _read(
 def _unreadable(pages: _Pages) -> float:
     """Share of characters without a meaning. One that stands alone is a pictogram, most often a list's bullet."""
     text = "\n".join(one.text for page in pages.read for group in page.values() for one in group)
-    return unreadable_fraction(LONE_GLYPH.sub("", text))
+    without = LONE_GLYPH.sub("", text)
+    return unreadable_fraction(without if any(map(str.isalnum, without)) else text)
 
 
 def _whole(pages: _Pages, *, title: str | None, max_unreadable: float, markdown: bool) -> PdfText:

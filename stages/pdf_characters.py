@@ -5,6 +5,7 @@ itself takes for a page. So the loop is compiled and calls PDFium's functions by
 """
 
 import ctypes
+import re
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -26,8 +27,19 @@ GAP_HEIGHTS: Final = 0.8
 _LINE_OVERLAP: Final = 0.35
 #: From here on Unicode has the scripts that are also written from top to bottom.
 _FIRST_CJK: Final = 0x2E80
-#: Scanned and skewed pages lie within this of upright.
-_SIGNIFICANT_DEGREES: Final = 5.0
+#: Text within so many degrees of a right angle counts as upright: PDFium's angle is that of the letters' stems, and
+#: letters slanted for want of an italic font lean by up to 20.
+_SIGNIFICANT_DEGREES: Final = 25.0
+#: Share of the height under which a gap between Chinese or Japanese characters that PDFium takes for a space is none.
+_CJK_SPACE: Final = 0.6
+#: And under which one that the file itself calls a space is none.
+_NO_SPACE: Final = 0.15
+RTL: Final = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+_LETTER: Final = r"[0-9A-Za-z\u00c0-\u024f\u0370-\u052f%]"
+#: Runs that are read from left to right within right-to-left text.
+_LEFT_TO_RIGHT: Final = re.compile(rf"{_LETTER}(?:[^\s\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]*{_LETTER})?")
+_BRACKET: Final = re.compile(r"[()\[\]{}]")
+_MIRRORED: Final = str.maketrans("()[]{}", ")(][}{")
 #: PDFium's marks for a hyphen that it takes for one of line end.
 _HYPHENS: Final = (0x2, 0xFFFE)
 _LAST_CODE_POINT: Final = 0x10FFFF
@@ -90,17 +102,35 @@ def _call_float(context: Any, address: Any, page: Any, index: Any) -> Any:  # no
 
 
 @compiled
+def _unspaced(code: int) -> bool:
+    """Whether a character is of Chinese or Japanese, which have no spaces between words."""
+    return (
+        0x2E80 <= code <= 0x312F
+        or 0x31A0 <= code <= 0x9FFF
+        or 0xF900 <= code <= 0xFAFF
+        or 0xFF00 <= code <= 0xFF9F
+        or 0x20000 <= code <= 0x3FFFF
+    )
+
+
+@compiled
+def _right_to_left(code: int) -> bool:
+    return 0x590 <= code <= 0x8FF or 0xFB1D <= code <= 0xFDFF or 0xFE70 <= code <= 0xFEFC
+
+
+@compiled
 def _collect(
-    unicode_at: int, box_at: int, angle_at: int, page: int, count: int, within: np.ndarray, box: np.ndarray, box_pointer: int,
-    text: np.ndarray, bounds: np.ndarray, boxes: np.ndarray,
+    unicode_at: int, box_at: int, angle_at: int, generated_at: int, page: int, count: int, within: np.ndarray,
+    box: np.ndarray, box_pointer: int, text: np.ndarray, bounds: np.ndarray, boxes: np.ndarray,
 ) -> int:  # fmt: skip
-    """Fill `text` (code points), `bounds` (first and end in `text`, first character, direction) and `boxes` (x0, y0,
-    x1, y1, first word's width) with one row a fragment; the number of fragments. All of them have room for `count`."""
+    """Fill `text` (code points), `bounds` (first and end in `text`, first character, direction, right-to-left letters
+    that follow each other to the right minus those to the left) and `boxes` (x0, y0, x1, y1, first word's width) with one
+    row a fragment; the number of fragments. All of them have room for `count`."""
     fragments, length = 0, 0
-    is_open, vertical, pending_space, first_done = False, False, False, False
-    direction, start = 0, 0
+    is_open = vertical = pending_space = generated = first_done = False
+    direction, start, shown = 0, 0, 0
     u0 = v0 = u1 = v1 = last_u0 = last_u1 = last_v0 = last_v1 = 0.0
-    x = y = 0.0
+    x = y = gap = 0.0
     for index in range(count + 1):
         code = np.uint32(13)
         if index < count:
@@ -113,6 +143,7 @@ def _collect(
             continue
         if code in (32, 0xA0, 9):
             pending_space = is_open
+            generated = _call(generated_at, page, np.int32(index), 0) == 1
             continue
         _call(box_at, page, np.int32(index), box_pointer)
         left, top, right, bottom = box[0], box[1], box[2], box[3]
@@ -121,10 +152,7 @@ def _collect(
             continue  # Off the page: nobody sees it.
         degrees = _call_float(angle_at, page, np.int32(index)) * 57.29577951308232
         turn = int(degrees / 90.0 + 0.5)
-        if abs(degrees - turn * 90.0) > _SIGNIFICANT_DEGREES:
-            turn = SLANTED
-        else:
-            turn = turn % 4
+        turn = SLANTED if abs(degrees - turn * 90.0) > _SIGNIFICANT_DEGREES else turn % 4
         if is_open and vertical and turn == 0:
             turn = 3
         n_u0, n_v0, n_u1, n_v1 = left, -top, right, -bottom
@@ -162,17 +190,31 @@ def _collect(
                     turn = 0
                     n_u0, n_v0, n_u1, n_v1 = left, -top, right, -bottom
         if not is_open:
-            bounds[fragments, 0], bounds[fragments, 2], bounds[fragments, 3] = length, index, turn
-            is_open, vertical, first_done, direction, start = True, False, False, turn, length
+            bounds[fragments, 0], bounds[fragments, 2] = length, index
+            bounds[fragments, 3], bounds[fragments, 4] = turn, 0
+            is_open, vertical, first_done, direction, start, shown = True, False, False, turn, length, 0
             u0, v0, u1, v1 = n_u0, n_v0, n_u1, n_v1
+        elif (
+            pending_space
+            and _unspaced(text[length - 1])
+            and _unspaced(int(code))
+            and gap < (_CJK_SPACE if generated else _NO_SPACE) * (v1 - v0)
+        ):
+            pending_space = False  # PDFium takes wide setting for spaces; Chinese and Japanese are written without.
+            first_done = True
         elif pending_space:
             text[length] = 32
             length += 1
             pending_space = False
             first_done = True
+        if _right_to_left(int(code)) and length > start and _right_to_left(text[length - 1]):
+            bounds[fragments, 4] += 1 if n_u0 > last_u0 else -1
         text[length] = code
         length += 1
-        u0, v0, u1, v1 = min(u0, n_u0), min(v0, n_v0), max(u1, n_u1), max(v1, n_v1)
+        # Upper and lower edge are the letters' mean: one sign from another font does not make the line higher.
+        shown += 1
+        v0, v1 = v0 + (n_v0 - v0) / shown, v1 + (n_v1 - v1) / shown
+        u0, u1 = min(u0, n_u0), max(u1, n_u1)
         boxes[fragments, 0], boxes[fragments, 1], boxes[fragments, 2], boxes[fragments, 3] = u0, v0, u1, v1
         if not first_done:
             boxes[fragments, 4] = u1 - u0
@@ -182,11 +224,16 @@ def _collect(
 
 
 @cache
-def _addresses() -> tuple[int, int, int]:
-    """Of PDFium's functions: code point, loose box and angle of a character."""
-    functions = (pdfium.FPDFText_GetUnicode, pdfium.FPDFText_GetLooseCharBox, pdfium.FPDFText_GetCharAngle)
+def _addresses() -> tuple[int, int, int, int]:
+    """Of PDFium's functions: code point, loose box and angle of a character, and whether PDFium has added it."""
+    functions = (
+        pdfium.FPDFText_GetUnicode,
+        pdfium.FPDFText_GetLooseCharBox,
+        pdfium.FPDFText_GetCharAngle,
+        pdfium.FPDFText_IsGenerated,
+    )
     found = [ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions]
-    return found[0], found[1], found[2]
+    return found[0], found[1], found[2], found[3]
 
 
 def fragments_of(
@@ -197,9 +244,15 @@ def fragments_of(
     count = max(0, int(pdfium.FPDFText_CountChars(text_page)))
     box = np.zeros(4, np.float32)
     # A space may stand before each character.
-    text, bounds, boxes = np.empty(2 * count + 2, np.uint32), np.empty((count + 1, 4), np.int32), np.empty((count + 1, 5))
-    page = ctypes.cast(text_page.raw, ctypes.c_void_p).value
-    found = _collect(*_addresses(), page, count, np.array(within, np.float64), box, box.ctypes.data, text, bounds, boxes)
+    text, bounds, boxes = (
+        np.empty(2 * count + 2, np.uint32),
+        np.empty((count + 1, 5), np.int32),
+        np.empty((count + 1, 5)),
+    )
+    page = ctypes.cast(text_page.raw, ctypes.c_void_p).value or 0
+    found = _collect(
+        *_addresses(), page, count, np.array(within, np.float64), box, box.ctypes.data, text, bounds, boxes
+    )
     if found == 0:
         return {}
     used = text[: bounds[found - 1, 1]]
@@ -212,15 +265,31 @@ def fragments_of(
     places, measures = bounds[:found].tolist(), boxes[:found].tolist()
     fonts_seen: dict[int, tuple[bool, bool]] = {}
     for order in range(found):
-        begin, end, first, direction = places[order]
+        begin, end, first, direction, rightwards = places[order]
         x0, y0, x1, y1, first_width = measures[order]
         piece = whole[begin:end]
         if paired:
             piece = piece.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        if rightwards and not piece.isascii():
+            piece = _logical(piece, visual=rightwards > 0)
         bold, mono = _font(text_page, first, fonts_seen) if fonts else (False, False)
         fragment = Fragment(x0, y0, x1, y1, piece, first_width, order, bold, mono)
         result.setdefault(direction, []).append(fragment)
     return result
+
+
+def _logical(text: str, *, visual: bool) -> str:
+    """Text with right-to-left letters in the order in which it is read.
+
+    PDFium turns Hebrew and most Arabic round itself, but not letters in their shapes for a place in the word, nor
+    brackets, whose glyphs it reads as they are seen.
+    """
+    if visual:
+        text = _LEFT_TO_RIGHT.sub(lambda match: match[0][::-1], text[::-1])
+    brackets = _BRACKET.findall(text)
+    if brackets and brackets[0] in ")]}":
+        text = text.translate(_MIRRORED)
+    return text
 
 
 def _font(text_page: pypdfium2.PdfTextPage, index: int, seen: dict[int, tuple[bool, bool]]) -> tuple[bool, bool]:

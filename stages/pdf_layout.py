@@ -13,7 +13,7 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Final, NamedTuple
 
-from stages.pdf_characters import SLANTED, Fragment, Fragments
+from stages.pdf_characters import RTL, SLANTED, Fragment, Fragments
 
 #: Rows are told apart by the middle of their letters: boxes of fonts reach over the line spacing and overlap.
 _MIDDLE: Final = 0.25
@@ -32,11 +32,10 @@ MAX_CUTS: Final = 12
 #: Fragments of one row with a gap under this many heights stand together without a space (superscripts, kerning).
 TIGHT_HEIGHTS: Final = 0.1
 #: A gap of at least this many heights within a row parts cells.
-CELL_HEIGHTS: Final = 1.5
+CELL_HEIGHTS: Final = 1.0
 #: More fragments than this on one page are no text to be laid out (maps, plots): they keep the file's order.
 MAX_FRAGMENTS: Final = 20_000
 
-_RTL: Final = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 CJK: Final = "\u2e80-\u303f\u3040-\u30ff\u3100-\u312f\u31a0-\u9fff\uf900-\ufaff\uff00-\uff9f\U00020000-\U0003ffff"
 _CJK_END: Final = re.compile(f"[{CJK}]$")
 _CJK_START: Final = re.compile(f"^[{CJK}]")
@@ -139,28 +138,27 @@ def _cut(group: list[Fragment], blocks: list[Block], cuts_left: int) -> None:
     flush()
 
 
-def _bands(group: list[Fragment]) -> list[_Band]:
+def _bands(group: list[Fragment], smallest: float) -> list[_Band]:
     bands: list[_Band] = []
     start, bottom = 0, float("-inf")
     for index, one in enumerate(group):
         reach = _MIDDLE * (one.y1 - one.y0)
         middle = (one.y0 + one.y1) / 2
         if middle - reach > bottom and index:
-            bands.append(_band(group[start:index]))
+            bands.append(_band(group[start:index], smallest))
             start = index
             bottom = float("-inf")
         bottom = max(bottom, middle + reach)
     if group:
-        bands.append(_band(group[start:]))
+        bands.append(_band(group[start:], smallest))
     return bands
 
 
-def _band(members: list[Fragment]) -> _Band:
+def _band(members: list[Fragment], smallest: float) -> _Band:
     if len(members) == 1:
         return _Band(members, members[0].x0, members[0].x1, [])
     spans = sorted((one.x0, one.x1) for one in members)
     gutters, right = [], spans[0][1]
-    smallest = MIN_GUTTER_HEIGHTS * median_low(one.y1 - one.y0 for one in members)
     for x0, x1 in spans:
         if x0 - right >= smallest:
             gutters.append((right, x0))
@@ -171,10 +169,13 @@ def _band(members: list[Fragment]) -> _Band:
 def _regions(group: list[Fragment]) -> list[tuple[list[Fragment], list[tuple[float, float]]]]:
     """Bands below each other that share gutters, with those gutters; bands without any are regions of their own."""
     regions: list[tuple[list[Fragment], list[tuple[float, float]]]] = []
+    if not group:
+        return regions
     members: list[Fragment] = []
     gutters: list[tuple[float, float]] = []
-    for band in _bands(group):
-        smallest = MIN_GUTTER_HEIGHTS * (band.fragments[0].y1 - band.fragments[0].y0)
+    # Of all, so that an integral sign or a heading does not ask for a gutter of its own size.
+    smallest = MIN_GUTTER_HEIGHTS * median_low(one.y1 - one.y0 for one in group)
+    for band in _bands(group, smallest):
         if members and gutters:
             left = _shared(gutters, band, smallest)
             if left:
@@ -241,7 +242,7 @@ def _are_columns(left: list[Fragment], right: list[Fragment]) -> bool:
     fewest = min(map(len, lines))
     if fewest < MIN_COLUMN_LINES:
         return False
-    typical = min(median_low(len(line.text) for line in half) for half in lines)
+    typical = min(map(_typical_length, lines))
     if _CJK_START.match(lines[0][0].text):
         typical *= 2
     sides = [side for _, side in sorted([(one.order, 0) for one in left] + [(one.order, 1) for one in right])]
@@ -255,6 +256,17 @@ def _are_columns(left: list[Fragment], right: list[Fragment]) -> bool:
     )
 
 
+def _typical_length(lines: list[Line]) -> int:
+    """Half of the characters stand in lines of at least this length: formulas between the lines do not count much."""
+    lengths = sorted((len(line.text) for line in lines), reverse=True)
+    half, seen = sum(lengths) / 2, 0
+    for length in lengths:
+        seen += length
+        if seen >= half:
+            return length
+    return 0
+
+
 def _fill(lines: list[Line]) -> float:
     width = max(line.x1 for line in lines) - min(line.x0 for line in lines)
     return median_low(line.x1 - line.x0 for line in lines) / max(width, 1e-6)
@@ -262,7 +274,7 @@ def _fill(lines: list[Line]) -> float:
 
 def _mostly_rtl(fragments: Sequence[Fragment]) -> bool:
     text = "".join(one.text for one in fragments)
-    return not text.isascii() and 2 * len(_RTL.findall(text)) > sum(map(str.isalpha, text))
+    return not text.isascii() and 2 * len(RTL.findall(text)) > sum(map(str.isalpha, text))
 
 
 def _line(row: list[Fragment]) -> Line:

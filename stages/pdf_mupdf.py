@@ -1,10 +1,15 @@
 """MuPDF's words as fragments, the same that `pdf_characters` makes of PDFium's characters."""
 
 import re
+from itertools import pairwise
 from typing import Any, Final
 
-from stages.pdf_characters import BOLD_NAMES, GAP_HEIGHTS, MONO_NAMES, SLANTED, Fragment, Fragments
+from stages.pdf_characters import BOLD_NAMES, GAP_HEIGHTS, MONO_NAMES, RTL, SLANTED, Fragment, Fragments
 
+#: x0, y0, x1, y1, the word, numbers of its block, of its line there and of the word there.
+_Word = tuple[float, float, float, float, str, int, int, int]
+
+_CJK: Final = re.compile("[\u3040-\u30ff\u4e00-\u9fff]")
 #: A word of so many characters that is so many times as high as wide does not run from left to right.
 _TALL_CHARACTERS: Final = 4
 _TALL: Final = 1.5
@@ -25,33 +30,68 @@ def mupdf_fragments(page: Any, *, flags: int, fonts: bool) -> Fragments:
     if not fonts:
         words = text_page.extractWORDS()
         tall = any(len(one[4]) >= _TALL_CHARACTERS and one[3] - one[1] > _TALL * (one[2] - one[0]) for one in words)
-        if not tall and not _UNSPACED.search(" ".join(one[4] for one in words)):
+        text = " ".join(one[4] for one in words)
+        if not tall and (text.isascii() or not (_UNSPACED.search(text) or _runs_down(text, words))):
             return {0: _of_words(words)} if words else {}
     content = text_page.extractDICT()
-    if any(_UNSPACED.search(span["text"]) for block in content["blocks"] for line in block.get("lines", ()) for span in line["spans"]):
+    lines = [line for block in content["blocks"] for line in block.get("lines", ())]
+    if any(_UNSPACED.search(span["text"]) for line in lines for span in line["spans"]):
         return _of_spans(_with_spaces(text_page.extractRAWDICT()))
     return _of_spans(content)
 
 
-def _of_words(words: list[tuple[float, float, float, float, str, int, int, int]]) -> list[Fragment]:
+def _runs_down(text: str, words: list[_Word]) -> bool:
+    """Whether characters of one line stand below each other: Chinese and Japanese from top to bottom."""
+    return _CJK.search(text) is not None and any(
+        before[5:7] == one[5:7] and abs(before[0] - one[0]) < one[2] - one[0] and one[1] + one[3] > 2 * before[3]
+        for before, one in pairwise(words)
+    )
+
+
+def _of_words(words: list[_Word]) -> list[Fragment]:
     fragments: list[Fragment] = []
-    parts: list[str] = []
-    place: tuple[int, int] = (-1, -1)
-    u0 = v0 = u1 = v1 = last0 = last1 = first_width = 0.0
-    for x0, y0, x1, y1, word, block, line, _ in words:
-        if parts:
-            gap = x0 - last1 if x0 >= last0 else last0 - x1
-            if (block, line) == place and gap <= GAP_HEIGHTS * (y1 - y0):
-                parts.append(word)
-                u0, v0, u1, v1 = min(u0, x0), min(v0, y0), max(u1, x1), max(v1, y1)
-                last0, last1 = x0, x1
-                continue
-            fragments.append(Fragment(u0, v0, u1, v1, " ".join(parts), first_width, len(fragments), False, False))
-        parts, place = [word], (block, line)
-        u0, v0, u1, v1, last0, last1, first_width = x0, y0, x1, y1, x0, x1, x1 - x0
-    if parts:
-        fragments.append(Fragment(u0, v0, u1, v1, " ".join(parts), first_width, len(fragments), False, False))
+    run: list[_Word] = []
+    for word in words:
+        if run:
+            before = run[-1]
+            gap = word[0] - before[2] if word[0] >= before[0] else before[0] - word[2]
+            if before[5:7] != word[5:7] or gap > GAP_HEIGHTS * (word[3] - word[1]):
+                fragments.append(_of_run(run, len(fragments)))
+                run = []
+        run.append(word)
+    if run:
+        fragments.append(_of_run(run, len(fragments)))
     return fragments
+
+
+def _of_run(run: list[_Word], order: int) -> Fragment:
+    if len(run) == 1:
+        x0, y0, x1, y1, text = run[0][:5]
+        return Fragment(x0, y0, x1, y1, text, x1 - x0, order, False, False)
+    x0s, _, x1s, _, texts, *_ = zip(*run, strict=True)
+    text = " ".join(texts)
+    if not text.isascii() and RTL.search(text):
+        run = _logical(run)
+        text = " ".join(word[4] for word in run)
+    longest = max(run, key=lambda word: word[2] - word[0])
+    return Fragment(min(x0s), longest[1], max(x1s), longest[3], text, run[0][2] - run[0][0], order, False, False)
+
+
+def _logical(run: list[_Word]) -> list[_Word]:
+    """The words of a line in the order in which it is read, where most of it is read from right to left."""
+    rtl = [RTL.search(word[4]) is not None for word in run]
+    if 2 * sum(rtl) < len(run):
+        return run
+    ordered: list[_Word] = []
+    start = 0
+    for word in sorted(run, key=lambda word: -word[2]):
+        # Words of other scripts within it keep their order from left to right.
+        if RTL.search(word[4]):
+            start = len(ordered) + 1
+            ordered.append(word)
+        else:
+            ordered.insert(start, word)
+    return ordered
 
 
 def _of_spans(content: dict[str, Any]) -> Fragments:
@@ -66,6 +106,9 @@ def _of_spans(content: dict[str, Any]) -> Fragments:
             x0, x1 = min(span["bbox"][0] for span in spans), max(span["bbox"][2] for span in spans)
             y0, y1 = min(span["bbox"][1] for span in spans), max(span["bbox"][3] for span in spans)
             turn = 3 if line["wmode"] else _turn(*line["dir"])
+            if turn == 0:
+                # Of the longest: one sign from another font does not make the line higher.
+                _, y0, _, y1 = max(spans, key=lambda span: len(span["text"]))["bbox"]
             if turn == 1:
                 x0, y0, x1, y1 = -y1, x0, -y0, x1
             elif turn == 2:
@@ -84,11 +127,11 @@ def _with_spaces(content: dict[str, Any]) -> dict[str, Any]:
     """Spans of characters as spans of text, with the spaces that MuPDF leaves out behind letters of some scripts."""
     for block in content["blocks"]:
         for line in block.get("lines", ()):
-            before = None
+            before: dict[str, Any] = {}
             for span in line["spans"]:
                 parts = []
                 for one in span["chars"]:
-                    behind = before is not None and _UNSPACED.match(before["c"]) and not one["c"].isspace()
+                    behind = before and _UNSPACED.match(before["c"]) and not one["c"].isspace()
                     if behind and one["bbox"][0] - before["bbox"][2] > _SPACE * span["size"]:
                         parts.append(" ")
                     parts.append(one["c"])

@@ -7,6 +7,7 @@ headings, verses, addresses and code without knowing fonts or languages.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median_low
 from typing import Final, Literal
 
@@ -28,8 +29,11 @@ _SLACK: Final = 0.35
 
 #: What list items begin with.
 BULLETS: Final = "•●▪■◦○‣⁃∙·►➢➤✓❖\uf0b7\uf0a7"
-ITEM: Final = re.compile(rf"(?:[{BULLETS}]|[-–—*](?= )|\(?(?:\d{{1,3}}|[a-zA-Z])[.)](?= )|\[\d{{1,4}}\](?= ))\s*")
-_ITEM_WITHOUT_LETTER: Final = re.compile(rf"(?:[{BULLETS}]|[-–—*](?= )|\(?\d{{1,3}}[.)](?= )|\[\d{{1,4}}\](?= ))\s*")
+_MARKS: Final = rf"[{BULLETS}]|[-–—*](?= )|\[\d{{1,4}}\](?= )|[ａ-ｚＡ-Ｚ](?=\s)"
+#: With letters, which a line of prose may begin with by chance ("A. Smith").
+ITEM: Final = re.compile(rf"(?:{_MARKS}|\(?(?:\d{{1,3}}|[a-zA-Z])[.)](?= ))\s*")
+_ITEM_WITHOUT_LETTER: Final = re.compile(rf"(?:{_MARKS}|\(?\d{{1,3}}[.)](?= ))\s*")
+_CJK_FIRST: Final = re.compile(f"[{CJK}]")
 _CJK_JOIN: Final = re.compile(f"(?<=[{CJK}])\n(?=[{CJK}])")
 #: A hyphen that `mend_pdf_text` leaves: numbers and signs on either side ("x86-\n64").
 _HYPHEN_JOIN: Final = re.compile("(?<=\\w[-\u2010])\n(?=\\w)")
@@ -93,7 +97,7 @@ def _in_block(block: Block) -> Iterator[Paragraph]:
     lines = block.lines
     if not lines:
         return
-    steps = [two.middle - one.middle for one, two in zip(lines, lines[1:], strict=False)]
+    steps = [two.middle - one.middle for one, two in pairwise(lines)]
     # In heights, since a heading's lines stand further apart.
     near = [step / line.height for step, line in zip(steps, lines, strict=False) if 0 < step <= 3 * line.height]
     usual = median_low(near) if len(near) >= 3 else 0.0
@@ -149,7 +153,8 @@ def _break(
 def _room(above: Line, line: Line, edge: float, left_edge: float) -> bool:
     """Whether the first word of `line` would have fitted on the line above it."""
     free = above.x0 - left_edge if line.rtl else edge - above.x1
-    return line.first_width + (_SPACE + _SLACK) * line.height < free
+    width = min(line.first_width, line.height) if _CJK_FIRST.match(line.text) else line.first_width
+    return width + (_SPACE + _SLACK) * line.height < free
 
 
 def _is_row(line: Line) -> bool:
