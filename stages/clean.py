@@ -46,7 +46,10 @@ _CONJUNCTIONS: Final = frozenset(
 #: PDFium's marks for a hyphen that it takes for one of line end; it leaves the line break out.
 _PDFIUM_HYPHEN: Final = re.compile("[\u0002\ufffe][ \t]*\n?")
 #: A word that a line end cuts after a hyphen (ASCII, U+2010 or the soft hyphen), and the rest of its token.
-_CUT_WORD: Final = re.compile(r"(?<![^\W\d_])([^\W\d_]++)([-\u2010\u00ad])[ \t]*+\n[ \t]*+([^\W\d_]++)(\S*+)[ \t]*+\n?")
+_CUT_LINE_END_HYPHEN: Final = re.compile("[-\u2010\u00ad][ \t]*+\n")
+#: ASCII text with nothing in it to be mended.
+_PLAIN: Final = re.compile("[ -~\n\t]*+")
+_WORD: Final = re.compile(r"(?<![^\W\d_])([^\W\d_]++)([-\u2010\u00ad])[ \t]*+\n[ \t]*+([^\W\d_]++)(\S*+)[ \t]*+\n?")
 _WORD: Final = re.compile("[^\\W\\d_]+(?:[-\u2010][^\\W\\d_]+)?")
 
 
@@ -74,21 +77,31 @@ def unreadable_fraction(text: str) -> float:
 
 def pdf_characters(text: str) -> str:
     """`text` with ligatures spelled out, presentation forms and radicals as letters, one kind of line break."""
+    if text.isascii() and _PLAIN.fullmatch(text):
+        return text
     text = _PDFIUM_HYPHEN.sub("\u00ad\n", _LINE_BREAKS.sub("\n", text))
     if text.isascii():
         return text
-    text = _LONE_GRAVE.sub("`", LONE_GLYPH.sub("•", text))
+    if _UNREADABLE.search(text):
+        text = LONE_GLYPH.sub("•", text)
+    if "\u0300" in text:
+        text = _LONE_GRAVE.sub("`", text)
     return _FORMS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text.translate(_LIGATURES))
 
 
 def cut_words(text: str) -> bool:
     """Whether a line end may cut a word in `text`."""
-    return _CUT_WORD.search(text) is not None
+    # The cheap look first: most paragraphs have no hyphen at a line end.
+    return _LINE_END_HYPHEN.search(text) is not None and _CUT_WORD.search(text) is not None
 
 
 def whole_words(texts: Iterable[str]) -> frozenset[str]:
     """The words that `texts` write whole, in lower case, with and without hyphens."""
-    return frozenset(word.lower() for text in texts for word in _WORD.findall(_CUT_WORD.sub("\n", text)))
+    return frozenset(word.lower() for text in texts for word in _WORD.findall(_whole_only(text)))
+
+
+def _whole_only(text: str) -> str:
+    return _CUT_WORD.sub("\n", text) if _LINE_END_HYPHEN.search(text) else text
 
 
 def mend_pdf_text(text: str, *, vocabulary: frozenset[str] | None = None) -> str:
@@ -100,7 +113,7 @@ def mend_pdf_text(text: str, *, vocabulary: frozenset[str] | None = None) -> str
     whole word. Soft hyphens elsewhere are dropped.
     """
     text = pdf_characters(text)
-    if _CUT_WORD.search(text):
+    if cut_words(text):
         whole = whole_words([text]) if vocabulary is None else vocabulary
 
         def join(match: re.Match[str]) -> str:

@@ -156,6 +156,8 @@ def _read(
 def _unreadable(pages: _Pages) -> float:
     """Share of characters without a meaning. One that stands alone is a pictogram, most often a list's bullet."""
     text = "\n".join(one.text for page in pages.read for group in page.values() for one in group)
+    if not unreadable_fraction(text):
+        return 0.0
     without = LONE_GLYPH.sub("", text)
     return unreadable_fraction(without if any(map(str.isalnum, without)) else text)
 

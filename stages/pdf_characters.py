@@ -124,8 +124,8 @@ def _collect(
     box: np.ndarray, box_pointer: int, text: np.ndarray, bounds: np.ndarray, boxes: np.ndarray,
 ) -> int:  # fmt: skip
     """Fill `text` (code points), `bounds` (first and end in `text`, first character, direction, right-to-left letters
-    that follow each other to the right minus those to the left) and `boxes` (x0, y0, x1, y1, first word's width) with one
-    row a fragment; the number of fragments. All of them have room for `count`."""
+    that follow each other to the right minus those to the left) and `boxes` (x0, y0, x1, y1, first word's width) with
+    one row a fragment; the number of fragments. All of them have room for `count`."""
     fragments, length = 0, 0
     is_open = vertical = pending_space = generated = first_done = False
     direction, start, shown = 0, 0, 0

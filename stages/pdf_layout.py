@@ -22,9 +22,9 @@ MIN_GUTTER_HEIGHTS: Final = 0.75
 #: Lines in each half for columns where the file writes them one after the other, and where it alternates.
 MIN_COLUMN_LINES: Final = 2
 MIN_ALTERNATING_LINES: Final = 4
-#: Characters of a typical line in each half: cells of tables are shorter. Columns of newspapers have 25 and up.
+#: Characters of a typical line in each half: cells of tables are shorter. Columns of newspapers have 20 and up.
 MIN_COLUMN_CHARACTERS: Final = 12
-MIN_ALTERNATING_CHARACTERS: Final = 25
+MIN_ALTERNATING_CHARACTERS: Final = 20
 #: Share of its half's width that a typical line of alternating columns fills.
 MIN_FILL: Final = 0.7
 #: Deeper than any page is nested; bounds the recursion.

@@ -102,6 +102,7 @@ def _of_spans(content: dict[str, Any]) -> Fragments:
             spans = [span for span in line["spans"] if span["text"].strip()]
             if not spans:
                 continue
+            raw = "".join(span["text"] for span in spans)
             text = " ".join("".join(span["text"] for span in line["spans"]).split())
             x0, x1 = min(span["bbox"][0] for span in spans), max(span["bbox"][2] for span in spans)
             y0, y1 = min(span["bbox"][1] for span in spans), max(span["bbox"][3] for span in spans)
@@ -115,6 +116,8 @@ def _of_spans(content: dict[str, Any]) -> Fragments:
                 x0, y0, x1, y1 = -x1, -y1, -x0, -y0
             elif turn == 3:
                 x0, y0, x1, y1 = y0, -x1, y1, -x0
+            # Blanks in front are the indentation of code.
+            x0 += (x1 - x0) * (len(raw) - len(raw.lstrip())) / len(raw)
             first_width = (x1 - x0) * len(text.split(" ", 1)[0]) / len(text)
             bold = all(_is(span, _BOLD, BOLD_NAMES) for span in spans)
             mono = all(_is(span, _MONO, MONO_NAMES) for span in spans)

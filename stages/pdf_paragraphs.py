@@ -87,7 +87,8 @@ def as_text(paragraphs: Sequence[Paragraph]) -> str:
 
 
 def _joined(text: str, vocabulary: frozenset[str]) -> str:
-    text = mend_pdf_text(text, vocabulary=vocabulary).strip("\n")
+    if cut_words(text) or "\u00ad" in text:
+        text = mend_pdf_text(text, vocabulary=vocabulary).strip("\n")
     if not text.isascii():
         text = _CJK_JOIN.sub("", text)
     return _HYPHEN_JOIN.sub("", text).replace("\n", " ")
@@ -127,7 +128,7 @@ def _break(
         return "blank" if abs(above.height - line.height) > 2 * _SAME_HEIGHT * above.height else "line"
     if above.mono and line.mono:
         return "line"
-    if _CUT.search(above.text) and line.text[:1].islower():
+    if _CUT.search(above.text) and line.text[:1].isalpha():
         return "join"
     if above.bold != line.bold and (above.bold or above_is_first) and _room(above, line, edge, left_edge):
         return "line"
