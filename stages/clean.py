@@ -46,10 +46,10 @@ _CONJUNCTIONS: Final = frozenset(
 #: PDFium's marks for a hyphen that it takes for one of line end; it leaves the line break out.
 _PDFIUM_HYPHEN: Final = re.compile("[\u0002\ufffe][ \t]*\n?")
 #: A word that a line end cuts after a hyphen (ASCII, U+2010 or the soft hyphen), and the rest of its token.
-_CUT_LINE_END_HYPHEN: Final = re.compile("[-\u2010\u00ad][ \t]*+\n")
+_CUT_WORD: Final = re.compile(r"(?<![^\W\d_])([^\W\d_]++)([-\u2010\u00ad])[ \t]*+\n[ \t]*+([^\W\d_]++)(\S*+)[ \t]*+\n?")
+_LINE_END_HYPHEN: Final = re.compile("[-\u2010\u00ad][ \t]*+\n")
 #: ASCII text with nothing in it to be mended.
 _PLAIN: Final = re.compile("[ -~\n\t]*+")
-_WORD: Final = re.compile(r"(?<![^\W\d_])([^\W\d_]++)([-\u2010\u00ad])[ \t]*+\n[ \t]*+([^\W\d_]++)(\S*+)[ \t]*+\n?")
 _WORD: Final = re.compile("[^\\W\\d_]+(?:[-\u2010][^\\W\\d_]+)?")
 
 

@@ -18,8 +18,13 @@ LEFT = [
     "bridges and of mills, and",
     "it ends with ferries.",
 ]
-RIGHT = ["On the right one reads of", "mountains, where no river", "is wide and every bridge", "is short, and of the snow",
-         "that feeds all of them."]  # fmt: skip
+RIGHT = [
+    "On the right one reads of",
+    "mountains, where no river",
+    "is wide and every bridge",
+    "is short, and of the snow",
+    "that feeds all of them.",
+]
 
 
 @pytest.fixture(params=["pypdfium2", "pymupdf"])
