@@ -17,6 +17,7 @@ check: setup
 bench: setup
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.html_gold ../shared/data
+	$(BIN)/python -m benchmarks.pdf_gold
 # The bundled models again, from the labelled data that their cards name: make models DATA=folder
 models: setup
 	$(BIN)/python -m benchmarks.train_builtin $(DATA)

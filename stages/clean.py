@@ -5,6 +5,8 @@ that compares texts folds them for itself. (The trafilatura engine returns NFC, 
 """
 
 import re
+import unicodedata
+from collections.abc import Iterable
 from typing import Final
 
 #: What other programs write for a line break: CR LF, CR, vertical tab, form feed, NEL.
@@ -20,6 +22,10 @@ _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 #: that no text file holds (line breaks, tab, form feed and escape are ordinary).
 _UNREADABLE: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")
 
+#: A glyph without a known character that stands by itself.
+LONE_GLYPH: Final = re.compile("(?<!\\S)[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd](?!\\S)")
+#: TeX's opening quote, which PDFium takes for the accent.
+_LONE_GRAVE: Final = re.compile("(?<!\\S)\u0300")
 #: Unicode's Latin ligatures (FB00 to FB06), which fonts use and words are not spelled with.
 _LIGATURES: Final = {
     0xFB00: "ff",
@@ -30,11 +36,20 @@ _LIGATURES: Final = {
     0xFB05: "st",
     0xFB06: "st",
 }
-_LIGATURE: Final = re.compile("[\ufb00-\ufb06]")
+#: Arabic letters in the shape that they have at their place in a word, and Kangxi radicals: fonts have glyphs for them,
+#: texts are not written with them.
+_FORMS: Final = re.compile("[\u2f00-\u2fd5\ufb50-\ufdfb\ufe70-\ufefc]+")
+#: What follows a hyphen that stands for the rest of a word.
+_CONJUNCTIONS: Final = frozenset(
+    {"and", "or", "to", "und", "oder", "bis", "bzw", "et", "ou", "y", "o", "e", "en", "of"}
+)
 #: PDFium's marks for a hyphen that it takes for one of line end; it leaves the line break out.
 _PDFIUM_HYPHEN: Final = re.compile("[\u0002\ufffe][ \t]*\n?")
 #: A word that a line end cuts after a hyphen (ASCII, U+2010 or the soft hyphen), and the rest of its token.
 _CUT_WORD: Final = re.compile(r"(?<![^\W\d_])([^\W\d_]++)([-\u2010\u00ad])[ \t]*+\n[ \t]*+([^\W\d_]++)(\S*+)[ \t]*+\n?")
+_LINE_END_HYPHEN: Final = re.compile("[-\u2010\u00ad][ \t]*+\n")
+#: ASCII text with nothing in it to be mended.
+_PLAIN: Final = re.compile("[ -~\n\t]*+")
 _WORD: Final = re.compile("[^\\W\\d_]+(?:[-\u2010][^\\W\\d_]+)?")
 
 
@@ -60,23 +75,54 @@ def unreadable_fraction(text: str) -> float:
     return len(_UNREADABLE.findall(text)) / len(text) if text else 0.0
 
 
-def mend_pdf_text(text: str) -> str:
+def pdf_characters(text: str) -> str:
+    """`text` with ligatures spelled out, presentation forms and radicals as letters, one kind of line break."""
+    if text.isascii() and _PLAIN.fullmatch(text):
+        return text
+    text = _PDFIUM_HYPHEN.sub("\u00ad\n", _LINE_BREAKS.sub("\n", text))
+    if text.isascii():
+        return text
+    if _UNREADABLE.search(text):
+        text = LONE_GLYPH.sub("•", text)
+    if "\u0300" in text:
+        text = _LONE_GRAVE.sub("`", text)
+    return _FORMS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text.translate(_LIGATURES))
+
+
+def cut_words(text: str) -> bool:
+    """Whether a line end may cut a word in `text`."""
+    # The cheap look first: most paragraphs have no hyphen at a line end.
+    return _LINE_END_HYPHEN.search(text) is not None and _CUT_WORD.search(text) is not None
+
+
+def whole_words(texts: Iterable[str]) -> frozenset[str]:
+    """The words that `texts` write whole, in lower case, with and without hyphens."""
+    return frozenset(word.lower() for text in texts for word in _WORD.findall(_whole_only(text)))
+
+
+def _whole_only(text: str) -> str:
+    return _CUT_WORD.sub("\n", text) if _LINE_END_HYPHEN.search(text) else text
+
+
+def mend_pdf_text(text: str, *, vocabulary: frozenset[str] | None = None) -> str:
     """PDF text with ligatures spelled out and words that a line end cut put together.
 
     A hyphen at a line end before a lower-case letter is dropped, unless the document elsewhere writes the word with
-    this hyphen and nowhere without it: the document is its own dictionary. Before a capital letter a hyphen stays. The
-    line now ends behind the whole word. Soft hyphens elsewhere are dropped.
+    this hyphen and nowhere without it: the document is its own dictionary (`vocabulary`, or `text` itself). Before a
+    capital letter a hyphen stays, and one before a conjunction (\"pre- and post-war\"). The line now ends behind the
+    whole word. Soft hyphens elsewhere are dropped.
     """
-    text = _PDFIUM_HYPHEN.sub("\u00ad\n", _LINE_BREAKS.sub("\n", text))
-    if _LIGATURE.search(text):
-        text = text.translate(_LIGATURES)
-    if _CUT_WORD.search(text):
-        whole = {word.lower() for word in _WORD.findall(_CUT_WORD.sub("\n", text))}
+    text = pdf_characters(text)
+    if cut_words(text):
+        whole = whole_words([text]) if vocabulary is None else vocabulary
 
         def join(match: re.Match[str]) -> str:
             first, _, second, rest = match.groups()
-            hyphenated = f"{first}-{second}".lower() in whole and f"{first}{second}".lower() not in whole
-            hyphen = "-" if hyphenated or not second[0].islower() else ""
+            one_word = f"{first}{second}".lower() in whole
+            if second in _CONJUNCTIONS and not one_word and not rest[:1].isalnum():
+                return f"{first}- {second}{rest}\n"
+            hyphenated = f"{first}-{second}".lower() in whole or not second[0].islower()
+            hyphen = "-" if hyphenated and not one_word else ""
             return f"{first}{hyphen}{second}{rest}\n"
 
         text = _CUT_WORD.sub(join, text)

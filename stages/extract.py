@@ -319,6 +319,8 @@ def load_engines(settings: ExtractSettings) -> None:
     importlib.import_module("stages.extract_pdf")
     if settings.pdf_engine == "pymupdf":
         importlib.import_module("pymupdf")
+    else:
+        importlib.import_module("stages.pdf_characters").prepare()
 
 
 def _kind(content: bytes, declared: str) -> str:

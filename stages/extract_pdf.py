@@ -1,7 +1,15 @@
-"""Text and title from a PDF, page by page, by PDFium or MuPDF. Pages are joined by a blank line.
+"""Text and title from a PDF by PDFium or MuPDF: columns in reading order, paragraphs whole, no running headers.
 
 The caller has checked that the bytes begin like a PDF: MuPDF would open HTML, EPUB or an archive as such.
-Lines stay as the page has them; words that a line end cuts are put together and ligatures spelled out.
+
+    pdf_characters (PDFium), pdf_mupdf    a page as fragments: runs of text on one line, with their boxes
+    pdf_margins                           without what repeats at one place of many pages
+    pdf_layout                            fragments as lines in reading order
+    pdf_paragraphs                        lines as paragraphs: cut words whole, ligatures spelled out
+    pdf_markdown                          paragraphs as Markdown, where that is asked for
+
+Text of form fields, free-text notes and stamps is read as a viewer shows it; images, links, other annotations and
+attachments are not read. Text outside the page is not read.
 """
 
 import importlib
@@ -11,12 +19,24 @@ from functools import partial
 from typing import Any, Final
 
 import pypdfium2
+import pypdfium2.raw as pdfium
 
-from stages.clean import clean_text, clean_title, mend_pdf_text, unreadable_fraction
+from stages.clean import LONE_GLYPH, clean_text, clean_title, unreadable_fraction
 from stages.limits import RefusedError
+from stages.pdf_characters import Fragments, fragments_of, shows_annotations
+from stages.pdf_layout import read_order
+from stages.pdf_margins import without_margins
+from stages.pdf_markdown import as_markdown
+from stages.pdf_mupdf import mupdf_fragments
+from stages.pdf_paragraphs import as_text, paragraphs_of
 
 #: PDFium's error codes for a document that needs a password and for an unknown security scheme (fpdfview.h).
 _PDFIUM_ENCRYPTED: Final = (4, 5)
+#: What the libraries raise for a page or a document that they cannot read.
+_PAGE_ERRORS: Final = (RuntimeError, ValueError, IndexError, TypeError, AttributeError, ZeroDivisionError)
+#: Share of glyphs without a known character up to which their codes are tried. Of 29 files of pdf.js with more than
+#: 1 %, those that codes mend have .12 to .26, and those with .5 and more are garbled in every reader.
+_MAX_UNKNOWN: Final = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +48,7 @@ class PdfText:
     detail: str | None
 
 
-def with_pypdfium2(content: bytes, *, max_pages: int, max_unreadable: float) -> PdfText:
+def with_pypdfium2(content: bytes, *, max_pages: int, max_unreadable: float, markdown: bool = False) -> PdfText:
     """Text by PDFium. Raises RefusedError: encrypted, parser_error, too_large, bad_encoding, no_text."""
     try:
         document = pypdfium2.PdfDocument(content)
@@ -40,37 +60,49 @@ def with_pypdfium2(content: bytes, *, max_pages: int, max_unreadable: float) -> 
         pages = len(document)
         _check_pages(pages, max_pages)
         title = document.get_metadata_value("Title")
-        read = _read(partial(_pdfium_page, document), pages)
+        read = _read(partial(_pdfium_page, document, fonts=markdown), pages)
     finally:
         document.close()
-    return _joined(read, title=title, max_unreadable=max_unreadable)
+    return _whole(read, title=title, max_unreadable=max_unreadable, markdown=markdown)
 
 
-def _pdfium_page(document: Any, number: int) -> str:
+def _pdfium_page(document: Any, number: int, *, fonts: bool) -> Fragments:
     # Closed at once: PDFium otherwise keeps every page of the document in memory.
     page = document[number]
     try:
+        if shows_annotations(page):
+            # PDFium reads text from the page's own content only; flattened, what a viewer shows is content.
+            pdfium.FPDFPage_Flatten(page, pdfium.FLAT_NORMALDISPLAY)
+            page.close()
+            page = document[number]
         text_page = page.get_textpage()
         try:
-            return str(text_page.get_text_range())
+            return fragments_of(text_page, within=_page_box(page), fonts=fonts)
         finally:
             text_page.close()
     finally:
         page.close()
 
 
-def with_pymupdf(content: bytes, *, max_pages: int, max_unreadable: float) -> PdfText:
+def _page_box(page: Any) -> tuple[float, float, float, float]:
+    """Left, bottom, right, top of what may show: the media box, and what PDFium takes where that is odd."""
+    (a, b, c, d), (left, bottom, right, top) = page.get_mediabox(), page.get_bbox()
+    return min(a, c, left), min(b, d, bottom), max(a, c, right), max(b, d, top)
+
+
+def with_pymupdf(content: bytes, *, max_pages: int, max_unreadable: float, markdown: bool = False) -> PdfText:
     """Text by MuPDF (the extra `pdf-mupdf`). Raises RefusedError as `with_pypdfium2` does, and not_pdf."""
     pymupdf = importlib.import_module("pymupdf")  # An optional extra, imported only where a recipe names it.
     pymupdf.TOOLS.mupdf_display_errors(False)
     pymupdf.TOOLS.mupdf_display_warnings(False)
     # Without CID_FOR_UNKNOWN_UNICODE, a glyph of unknown meaning is U+FFFD and not a made-up character.
     flags = pymupdf.TEXTFLAGS_TEXT & ~pymupdf.TEXT_CID_FOR_UNKNOWN_UNICODE
+    errors = (*_PAGE_ERRORS, pymupdf.mupdf.FzErrorBase)
     try:
         # From the magic on, so that MuPDF does not go by what stands before it.
         document = pymupdf.open(stream=content[content.find(b"%PDF-") :], filetype="pdf")
         pages = 0 if document.needs_pass else document.page_count
-    except (RuntimeError, ValueError) as error:
+    except errors as error:
         _raise_for_memory(error)
         raise RefusedError("parser_error", _message(error)) from error
     with document:
@@ -80,40 +112,64 @@ def with_pymupdf(content: bytes, *, max_pages: int, max_unreadable: float) -> Pd
             raise RefusedError("encrypted", "needs a password")
         _check_pages(pages, max_pages)
         title = (document.metadata or {}).get("title")
-        read = _read(lambda number: str(document[number].get_text("text", flags=flags)), pages)
-    return _joined(read, title=title, max_unreadable=max_unreadable)
+        read = _read(lambda number: mupdf_fragments(document[number], flags=flags, fonts=markdown), pages, errors)
+        if max_unreadable < _unreadable(read) <= _MAX_UNKNOWN:
+            # Most glyphs are known, so the others' codes are likely to be what they mean too (a space, an umlaut).
+            guess = flags | pymupdf.TEXT_CID_FOR_UNKNOWN_UNICODE
+            again = _read(lambda number: mupdf_fragments(document[number], flags=guess, fonts=markdown), pages, errors)
+            whole = "".join(_plain(document[number], guess, errors) for number in range(pages))
+            if max(_unreadable(again), unreadable_fraction(whole)) <= max_unreadable:
+                read = again
+    return _whole(read, title=title, max_unreadable=max_unreadable, markdown=markdown)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pages:
-    texts: list[str]
+    read: list[Fragments]
     errors: list[str]
 
 
-def _read(page_text: Callable[[int], str], pages: int) -> _Pages:
-    """The text of each page that can be read, and a message for each other."""
-    texts: list[str] = []
+def _plain(page: Any, flags: int, errors: tuple[type[Exception], ...]) -> str:
+    """A page's text with the control characters that MuPDF takes for white space between words."""
+    try:
+        return str(page.get_text(flags=flags))
+    except errors as error:
+        _raise_for_memory(error)
+        return ""
+
+
+def _read(
+    fragments: Callable[[int], Fragments], pages: int, expected: tuple[type[Exception], ...] = _PAGE_ERRORS
+) -> _Pages:
+    """The fragments of each page that can be read, and a message for each other."""
+    read: list[Fragments] = []
     errors: list[str] = []
     for number in range(pages):
         try:
-            texts.append(clean_text(mend_pdf_text(page_text(number))))
-        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+            read.append(fragments(number))
+        except expected as error:
             _raise_for_memory(error)
             errors.append(_message(error))
-    return _Pages(texts=texts, errors=errors)
+    return _Pages(read=read, errors=errors)
 
 
-def _joined(read: _Pages, *, title: str | None, max_unreadable: float) -> PdfText:
-    pages = len(read.texts) + len(read.errors)
-    detail = f"{len(read.errors)} of {pages} pages could not be read: {read.errors[0]}" if read.errors else None
-    if pages == 0:
+def _unreadable(pages: _Pages) -> float:
+    """Share of characters without a meaning. One that stands alone is a pictogram, most often a list's bullet."""
+    text = "\n".join(one.text for page in pages.read for group in page.values() for one in group)
+    if not unreadable_fraction(text):
+        return 0.0
+    without = LONE_GLYPH.sub("", text)
+    return unreadable_fraction(without if any(map(str.isalnum, without)) else text)
+
+
+def _whole(pages: _Pages, *, title: str | None, max_unreadable: float, markdown: bool) -> PdfText:
+    count = len(pages.read) + len(pages.errors)
+    detail = f"{len(pages.errors)} of {count} pages could not be read: {pages.errors[0]}" if pages.errors else None
+    if count == 0:
         raise RefusedError("no_text", "no pages")
-    if not read.texts:
+    if not pages.read:
         raise RefusedError("parser_error", detail or "")
-    text = "\n\n".join(filter(None, read.texts))
-    if not text:
-        raise RefusedError("no_text", f"{pages} pages without text: scanned or drawn{'; ' + detail if detail else ''}")
-    unreadable = unreadable_fraction(text)
+    unreadable = _unreadable(pages)
     if unreadable > max_unreadable:
         raise RefusedError(
             "bad_encoding",
@@ -121,6 +177,10 @@ def _joined(read: _Pages, *, title: str | None, max_unreadable: float) -> PdfTex
             measured=round(unreadable, 4),
             threshold=max_unreadable,
         )
+    paragraphs = paragraphs_of([block for page in without_margins(pages.read) for block in read_order(page)])
+    text = clean_text(as_markdown(paragraphs) if markdown else as_text(paragraphs))
+    if not text:
+        raise RefusedError("no_text", f"{count} pages without text: scanned or drawn{'; ' + detail if detail else ''}")
     return PdfText(title=clean_title(title), text=text, detail=detail)
 
 
@@ -130,7 +190,9 @@ def _check_pages(pages: int, limit: int) -> None:
 
 
 def _message(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    # MuPDF's own exceptions print as a place in memory.
+    text = str(error.what()) if hasattr(error, "what") else str(error)
+    return " ".join(text.split())[:200] or type(error).__name__
 
 
 def _raise_for_memory(error: Exception) -> None:

@@ -48,7 +48,7 @@ def text_or_reason(engine: str, content: bytes) -> str:
 
 def test_pages_are_joined_by_a_blank_line(engine: str) -> None:
     found = read(engine, hello())
-    assert found.text == "Hello from the first page.\nIts second line.\n\nAnd the second page."
+    assert found.text == "Hello from the first page. Its second line.\n\nAnd the second page."
     assert found.title == "A small title"
     assert found.detail is None
 
