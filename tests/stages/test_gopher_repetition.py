@@ -78,7 +78,8 @@ def test_the_kernel_agrees_with_the_plain_count():
             pieces = [" ".join(dice.choices(letters, k=max(1, size // 4))) for _ in range(3)]
             text = " ".join(dice.choices([*pieces, "A b C", "x"], k=1 + size // 8))
             row = measured(text)
-            assert {name: row[name] for name in row if "gram" in name} == plain_count(text), text
+            ours = {name: row[name] for name in row if "gram" in name and not name.startswith("dclm_")}
+            assert ours == plain_count(text), text
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,8 @@ def test_paragraphs_are_judged_where_lines_are_not():
 
 
 def test_every_column_has_its_limit():
-    assert {f"max_{column}" for column in ADDS.names} == set(STAGE.settings.model_fields)
+    own = {f"max_{column}" for column in ADDS.names if not column.startswith("dclm_")}
+    assert own == {name for name in STAGE.settings.model_fields if name.startswith("max_")}
 
 
 def test_agreement_with_datatrove():
