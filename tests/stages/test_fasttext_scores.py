@@ -18,8 +18,8 @@ from stages.toxicity import ToxicitySettings, paragraphs
 #: white space, and words that the models know.
 PIECES = [
     *"aAbΣσςİıẞKȺé_<>🙂한", "\u0301", "\x00", "\x85", "\u2028", "\u3000", " ", " ", "\n", "\n", "汉", "字。",
-    "カ", "な", "ｶ", "\U00020000", "</s>", "</S>", "__label__", "__LABEL__", "__label____label__x", "<</s>/s>", "ΟΔΟΣ ", " the ",
-    " you ", " stupid ", " fuck ", " in ", " The river rises in the north of the town. ",
+    "カ", "な", "ｶ", "\U00020000", "</s>", "</S>", "__label__", "__LABEL__", "__label____label__x", "<</s>/s>", "ΟΔΟΣ ",
+    " the ", " you ", " stupid ", " fuck ", " in ", " The river rises in the north of the town. ",
     " was founded in the twelfth century ", " click here ", " 黑人 ", " 女人 ",
 ]  # fmt: skip
 
