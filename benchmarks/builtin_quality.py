@@ -174,4 +174,4 @@ quantiles above); of the lowest fifth half hold at most fifteen words. Of the do
 the 157 that are worth keeping and 12 of the 123 others. The posts joined the training after this model's figures
 without them were known (0.777 on the judged documents), and the choice of two passes over four (0.850, but scores so
 extreme that a third of all pages has 0.0000) as well: the judged documents are unseen, but not untouched by choice.
-About twenty variants were compared by their figure on them, so the intervals above, the paired one too, are optimistic."""
+About twenty variants were compared by their figure on them, so the intervals above are optimistic, the paired too."""

@@ -4,7 +4,7 @@
     python -m benchmarks.classifiers toxicity DATA --peer PYTHON   the Python of an environment with alt-profanity-check
 
 Ours is the bundled model on the part of its labels that training held out (copies, threads and comments are never
-parted), at most ROWS of a source, by hash. The peer learned from Davidson's tweets among others, so its figure on them is
+parted), at most ROWS of a source, by hash. The peer learned from Davidson's tweets among others: its figure on them is
 not one of unseen texts.
 """
 

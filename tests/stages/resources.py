@@ -54,8 +54,10 @@ ngram 2=3
 
 
 def settings_for(stage: Stage, **changed: Any) -> Settings:
-    """The stage's settings at their defaults, but for what it requires and for `changed`. Skips the test of a stage whose
-    package is an extra that is not installed."""
+    """The stage's settings at their defaults, but for what it requires and for `changed`.
+
+    Skips the test of a stage whose package is an extra that is not installed.
+    """
     if stage.name == "perplexity":
         pytest.importorskip("kenlm")
     return stage.settings(**{**REQUIRED.get(stage.name, {}), **changed})
