@@ -109,6 +109,14 @@ def _load(kind: str, path: str, sha256: str, parameters: str) -> Any:
         from train.sequence_classifier import SequenceClassifier
 
         return SequenceClassifier(Path(path))
+    if kind == "kenlm":
+        # Here and not above: the package is an extra.
+        import kenlm
+
+        try:
+            return kenlm.Model(path)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ResourceError(f"{path}: kenlm cannot read this model: {error}") from error
     if kind == "py3langid":
         return py3langid.langid.LanguageIdentifier.from_model_file(path, norm_probs=True)
     if kind == "held_out":

@@ -81,7 +81,7 @@ def best_labels(model: Any, lines: Sequence[str]) -> tuple[list[str], np.ndarray
         known = bool(lines[row]) and len(found) == 1
         labels.append(found[0].removeprefix(LABEL_PREFIX) if known else "")
         scores[row] = probabilities[0] if known else 0.0
-    return labels, _as_scores(scores)
+    return labels, as_scores(scores)
 
 
 def top_labels(model: Any, lines: Sequence[str], *, count: int) -> list[list[tuple[str, float]]]:
@@ -91,7 +91,7 @@ def top_labels(model: Any, lines: Sequence[str], *, count: int) -> list[list[tup
     """
     found = []
     for line, (labels, probabilities) in zip(lines, _answers(model, lines, k=count), strict=True):
-        scores = _as_scores(np.asarray(probabilities, dtype=np.float64)).tolist() if line else []
+        scores = as_scores(np.asarray(probabilities, dtype=np.float64)).tolist() if line else []
         named = [label.removeprefix(LABEL_PREFIX) for label in labels]
         found.append([(label, score) for label, score in zip(named, scores, strict=False) if score > 0])
     return found
@@ -103,19 +103,26 @@ def label_scores(model: Any, lines: Sequence[str], *, label: str) -> np.ndarray:
 
     0.0 for a line without a word or with none that the model knows. ValueError if the model has no such label.
     """
+    wanted = labels_meant(model, label)
     known = model.get_labels()
-    if label.endswith(ANY_ENDING):
-        wanted = {each for each in known if each.startswith(label.removesuffix(ANY_ENDING))}
-    else:
-        wanted = {label} & set(known)
-    if not wanted:
-        some = ", ".join(sorted(known)[:10])
-        raise ValueError(f"the model has no label {label!r}: set `label` to one of its {len(known)} labels ({some})")
     scores = np.zeros(len(lines), dtype=np.float64)
     for row, (found, probabilities) in enumerate(_answers(model, lines, k=len(known))):
         if lines[row]:
             scores[row] = sum(value for name, value in zip(found, probabilities, strict=False) if name in wanted)
-    return _as_scores(scores)
+    return as_scores(scores)
+
+
+def labels_meant(model: Any, label: str) -> set[str]:
+    """The model's labels that `label` means: itself, or with a `*` at its end all that begin so. ValueError if none."""
+    known = model.get_labels()
+    if label.endswith(ANY_ENDING):
+        meant = {each for each in known if each.startswith(label.removesuffix(ANY_ENDING))}
+    else:
+        meant = {label} & set(known)
+    if not meant:
+        some = ", ".join(sorted(known)[:10])
+        raise ValueError(f"the model has no label {label!r}: set `label` to one of its {len(known)} labels ({some})")
+    return meant
 
 
 def model_resource(*, reference: str, sha256: str | None) -> tuple[Resource, ...]:
@@ -137,7 +144,8 @@ def _answers(model: Any, lines: Sequence[str], *, k: int) -> Iterator[tuple[Sequ
         start = end
 
 
-def _as_scores(scores: np.ndarray) -> np.ndarray:
+def as_scores(scores: np.ndarray) -> np.ndarray:
+    """Probabilities as they are stored: within [0, 1], rounded."""
     # fastText answers up to 1.00001: it adds 1e-5 before it takes a logarithm.
     rounded: np.ndarray = np.round(np.clip(scores, 0.0, 1.0), SCORE_DECIMALS)
     return rounded

@@ -8,7 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.fasttext_text import label_scores, model_resource, one_line
+from stages.fasttext_scores import window_scores
+from stages.fasttext_text import model_resource
+from stages.fasttext_windows import WHOLE, cut
 from stages.stage import Resource, Rule, Settings, Stage, place, setting, threshold, verdicts
 
 
@@ -49,8 +51,8 @@ ADDS = pa.schema(
 
 def measure(docs: pa.Table, settings: QualitySettings, resources: Mapping[str, Any]) -> pa.Table:
     """ADDS for each document."""
-    lines = [one_line(text, lowercase=settings.lowercase) for text in docs["text"].to_pylist()]
-    return pa.table([pa.array(label_scores(resources["model"], lines, label=settings.label))], schema=ADDS)
+    lines = cut(docs["text"], lowercase=settings.lowercase, split_characters=False, window_words=WHOLE)
+    return pa.table([pa.array(window_scores(resources["model"], lines, label=settings.label))], schema=ADDS)
 
 
 def judge(docs: pa.Table, settings: QualitySettings) -> pa.Table:
@@ -72,6 +74,6 @@ STAGE = Stage(
     judge=judge,
     judges=("quality_score",),
     resources=resources,
-    libraries=("fasttext-community",),
-    modules=("stages.fasttext_text",),
+    libraries=("fasttext-community", "numba"),
+    modules=("stages.fasttext_text", "stages.fasttext_scores", "stages.fasttext_windows"),
 )

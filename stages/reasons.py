@@ -43,6 +43,8 @@ DROP: Final[dict[str, str]] = {
     "url_word": "the address holds a blocked word or string",
     "language": "not in a language that the recipe keeps, or not surely enough",
     "other_script": "too much of the text is in another script than the rest",
+    "perplexity": "the n-gram model is too little or too much surprised by the text",
+    "unknown_words": "too many words that the n-gram model does not know",
     "word_count": "too few or too many words",
     "mean_word_length": "words too short or too long on average",
     "symbol_ratio": "too many hash signs or ellipses for each word",

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stages.fasttext_text import label_scores, model_resource, one_line, windows
+from stages.fasttext_scores import window_scores
+from stages.fasttext_text import model_resource, one_line
+from stages.fasttext_windows import cut
 from stages.schema import SCORE_DECIMALS
 from stages.stage import Resource, Rule, Settings, Stage, place, setting, threshold, verdicts
 
@@ -73,24 +75,22 @@ ADDS = pa.schema(
 
 def measure(docs: pa.Table, settings: ToxicitySettings, resources: Mapping[str, Any]) -> pa.Table:
     """ADDS for each document."""
-    pieces: list[str] = []
-    # How many windows each paragraph has, and how many paragraphs each document.
-    windows_of: list[int] = []
-    paragraphs_of: list[int] = []
-    for text in docs["text"].to_pylist():
-        found = paragraphs(text, settings)
-        paragraphs_of.append(len(found))
-        for paragraph in found:
-            cut = windows(paragraph, words=settings.window_words)
-            windows_of.append(len(cut))
-            pieces.extend(cut)
-    scores = label_scores(resources["model"], pieces, label=settings.label)
-    return _by_document(scores, np.array(windows_of, np.int64), np.array(paragraphs_of, np.int64), settings)
+    windows = cut(
+        docs["text"],
+        lowercase=settings.lowercase,
+        split_characters=settings.split_characters,
+        window_words=settings.window_words,
+    )
+    scores = window_scores(resources["model"], windows, label=settings.label)
+    return _by_document(scores, windows.of_paragraph, windows.of_document, settings)
 
 
 def paragraphs(text: str, settings: ToxicitySettings) -> list[str]:
     """The text's lines, each as one line of words; short ones joined with those that follow until they are half a
-    window long, and what is too short at the end with the one before. At least one, in order."""
+    window long, and what is too short at the end with the one before. At least one, in order.
+
+    What a window lies within; `measure` has it from stages/fasttext_windows.py, which does the same to a whole batch.
+    """
     least = settings.window_words // 2
     found: list[str] = []
     open_lines: list[str] = []
@@ -169,6 +169,6 @@ STAGE = Stage(
     judge=judge,
     judges=("toxicity_score", "toxicity_max_paragraph", "toxicity_paragraph_fraction"),
     resources=resources,
-    libraries=("fasttext-community",),
-    modules=("stages.fasttext_text",),
+    libraries=("fasttext-community", "numba"),
+    modules=("stages.fasttext_text", "stages.fasttext_scores", "stages.fasttext_windows"),
 )

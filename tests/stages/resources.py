@@ -1,5 +1,6 @@
 """What the contract test hands to the stages: settings where a stage has no defaults, and loaded resources."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "url_filter": {"blocklist": "blocked.txt"},
     "decontaminate": {"against": ("one.jsonl",)},
     "word_list": {"lists": ("en.txt",)},
+    "perplexity": {"model": "tiny.arpa"},
 }
 #: Entries of the list of blocked addresses: the contract test's documents are of example.org.
 BLOCKED = ("blocked.com", "example.org")
@@ -29,9 +31,35 @@ HELD_OUT = (
     "The quick brown fox jumps over the lazy dog, and then it sleeps under the old oak tree until the evening.",
 )
 
+#: A bigram model of three words, whose probabilities one can add up by hand: log10, n-gram, back-off weight.
+TINY_ARPA = """\\data\\
+ngram 1=6
+ngram 2=3
+
+\\1-grams:
+-2.0\t<unk>
+0\t<s>\t-0.5
+-1.0\t</s>
+-1.0\tthe\t-0.5
+-1.5\triver\t-0.5
+-1.5\trises\t-0.5
+
+\\2-grams:
+-0.25\t<s> the
+-0.5\tthe river
+-0.5\trises </s>
+
+\\end\\
+"""
+
 
 def settings_for(stage: Stage, **changed: Any) -> Settings:
-    """The stage's settings at their defaults, but for what it requires and for `changed`."""
+    """The stage's settings at their defaults, but for what it requires and for `changed`.
+
+    Skips the test of a stage whose package is an extra that is not installed.
+    """
+    if stage.name == "perplexity":
+        pytest.importorskip("kenlm")
     return stage.settings(**{**REQUIRED.get(stage.name, {}), **changed})
 
 
@@ -49,6 +77,12 @@ def _load(resource: Any) -> Any:
         return build_words(LISTED_WORDS)
     if resource.kind == "url_list":
         return build_list(BLOCKED)
+    if resource.kind == "kenlm":
+        kenlm = pytest.importorskip("kenlm")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "tiny.arpa"
+            path.write_text(TINY_ARPA, encoding="utf-8")
+            return kenlm.Model(str(path))
     if resource.kind == "fasttext":
         import fasttext
 
