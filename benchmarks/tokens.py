@@ -144,26 +144,40 @@ def compression(folder: Path) -> None:
 
 
 def roundtrip(recipe: Path, inputs: list[str]) -> None:
+    """Twice: every document that extraction gives, and those that the recipe keeps."""
     with tempfile.TemporaryDirectory() as place:
-        chosen = load_recipe(recipe, inputs=inputs)
-        run(chosen, Options(out=f"{place}/out", work=f"{place}/work", runner="inline"))
-        kept = {
-            row["id"]: row["text"]
-            for path in sorted(Path(place, "out", "kept").glob("*.parquet"))
-            for row in pq.read_table(path, columns=["id", "text"]).to_pylist()
-        }
-        tokenizer = load(Path(place, "out", "tokenizer", "tokenizer.json").read_bytes())
-        checked: set[str] = set()
-        for path in sorted(Path(place, "out", "shards").glob("*.parquet")):
-            table = pq.read_table(path, columns=["doc_id", "tokens"])
+        whole = load_recipe(recipe, inputs=inputs)
+        extracted = whole.model_copy(update={"stages": whole.stages[:1]})
+        for name, chosen in (("all that is extracted", extracted), (f"what {recipe} keeps", whole)):
+            out = Path(place, "extracted" if chosen is extracted else "kept")
+            run(chosen, Options(out=str(out), work=f"{place}/work", runner="inline"))
+            print(f"{name}: {_every_document_comes_back(out)}", flush=True)
+
+
+def _every_document_comes_back(out: Path) -> str:
+    kept = {
+        row["id"]: row["text"]
+        for path in sorted(Path(out, "kept").glob("*.parquet"))
+        for row in pq.read_table(path, columns=["id", "text"]).to_pylist()
+    }
+    shards = [shards_of(out / "shards", split) for split in ("train", "validation")]
+    tokenizer = load((out / "tokenizer" / "tokenizer.json").read_bytes())
+    checked: set[str] = set()
+    for each in filter(None, shards):
+        for group in range(len(each.row_groups)):
+            table = each.read_documents(group)
             texts = decode(table["tokens"].combine_chunks(), tokenizer).to_pylist()
             for doc_id, text in zip(table["doc_id"].to_pylist(), texts, strict=True):
                 if kept[doc_id] != text:
                     sys.exit(f"document {doc_id} does not come back")
                 checked.add(doc_id)
-        if checked != set(kept):
-            sys.exit(f"{len(set(kept) - checked)} kept documents stand in no shard")
-        print(f"{len(checked):,} documents, {sum(map(len, kept.values())):,} characters: every one comes back")
+    if checked != set(kept):
+        sys.exit(f"{len(set(kept) - checked)} kept documents stand in no shard")
+    return f"{len(checked):,} documents, {sum(map(len, kept.values())):,} characters: every one comes back"
+
+
+def shards_of(folder: Path, split: str) -> ShardSet | None:
+    return ShardSet.from_folder(folder, split=split) if any(folder.glob(f"{split}-*.parquet")) else None
 
 
 def main(arguments: list[str]) -> None:

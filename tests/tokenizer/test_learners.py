@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from tokenizer.bpe import decode, encode, load
 from tokenizer.learners import UNKNOWN, VocabularySettings, learn, lossless
+from tokenizer.shards import ShardMetadata, ShardSet, write_shard
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ["the quick brown fox jumps over the lazy dog, ", "der schnelle braune Fuchs 12345\n\n", "x ## ##y ▁z"] * 40
@@ -39,13 +41,45 @@ def test_every_text_comes_back(kind: str, text: str) -> None:
     assert decode(tokens, LOADED[kind]).to_pylist() == [text]
 
 
+#: What could be taken for something else than text: special tokens, every kind's marks, control characters.
+HOSTILE = [
+    "<|endoftext|>",
+    "<|pad|>",
+    "</s>",
+    "##",
+    "▁",
+    "Ġ",
+    "\0",
+    "\x1b",
+    "\x7f",
+    "\x85",
+    "\u2028",
+    "\ufeff",
+    "\r\n",
+    " \t ",
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", LOSSLESS)
 @settings(max_examples=10_000, deadline=None)
-@given(text=st.text(max_size=200))
-def test_ten_thousand_texts_come_back(kind: str, text: str) -> None:
-    tokens, _ = encode(texts(text), LOADED[kind])
-    assert decode(tokens, LOADED[kind]).to_pylist() == [text]
+@given(text=st.lists(st.one_of(st.text(max_size=60), st.sampled_from(HOSTILE)), max_size=6).map("".join))
+def test_ten_thousand_texts_come_back_from_a_shard(
+    kind: str, text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    tokenizer = LOADED[kind]
+    tokens, counts = encode(texts(text), tokenizer)
+    assert tokenizer.end_of_text_id not in np.frombuffer(tokens[0].as_buffer(), tokenizer.dtype)
+    docs = pa.table(
+        {"doc_id": ["a"], "source": ["b"], "n_bytes": [len(text.encode())], "n_tokens": counts, "tokens": tokens}
+    )
+    metadata = ShardMetadata(
+        tokenizer_sha256=tokenizer.sha256, vocab_size=tokenizer.vocab_size, end_of_text_id=tokenizer.end_of_text_id
+    )
+    path = tmp_path_factory.getbasetemp() / f"{kind}.parquet"
+    write_shard(path, docs, metadata=metadata)
+    stored = ShardSet([path]).read_documents(0)["tokens"].combine_chunks()
+    assert decode(stored, tokenizer).to_pylist() == [text]
 
 
 @pytest.mark.parametrize("kind", SIZES)
