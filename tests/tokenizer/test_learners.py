@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -60,26 +59,42 @@ HOSTILE = [
 ]
 
 
+@pytest.fixture(scope="module")
+def ten_thousand() -> list[str]:
+    """Texts of all of Unicode, with everything hostile in between."""
+    drawn: list[str] = []
+
+    @settings(max_examples=10_000, deadline=None, database=None)
+    @given(text=st.lists(st.one_of(st.text(max_size=60), st.sampled_from(HOSTILE)), max_size=6).map("".join))
+    def draw(text: str) -> None:
+        drawn.append(text)
+
+    draw()
+    assert len(drawn) >= 10_000
+    return drawn
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", LOSSLESS)
-@settings(max_examples=10_000, deadline=None)
-@given(text=st.lists(st.one_of(st.text(max_size=60), st.sampled_from(HOSTILE)), max_size=6).map("".join))
-def test_ten_thousand_texts_come_back_from_a_shard(
-    kind: str, text: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_ten_thousand_texts_come_back_from_a_shard(kind: str, ten_thousand: list[str], tmp_path: Path) -> None:
     tokenizer = LOADED[kind]
-    tokens, counts = encode(texts(text), tokenizer)
-    assert tokenizer.end_of_text_id not in np.frombuffer(tokens[0].as_buffer(), tokenizer.dtype)
-    docs = pa.table(
-        {"doc_id": ["a"], "source": ["b"], "n_bytes": [len(text.encode())], "n_tokens": counts, "tokens": tokens}
-    )
+    tokens, counts = encode(texts(*ten_thousand), tokenizer)
     metadata = ShardMetadata(
         tokenizer_sha256=tokenizer.sha256, vocab_size=tokenizer.vocab_size, end_of_text_id=tokenizer.end_of_text_id
     )
-    path = tmp_path_factory.getbasetemp() / f"{kind}.parquet"
-    write_shard(path, docs, metadata=metadata)
-    stored = ShardSet([path]).read_documents(0)["tokens"].combine_chunks()
-    assert decode(stored, tokenizer).to_pylist() == [text]
+    docs = {
+        "doc_id": [str(row) for row in range(len(ten_thousand))],
+        "source": ["drawn"] * len(ten_thousand),
+        "n_bytes": [len(text.encode()) for text in ten_thousand],
+        "n_tokens": counts,
+        "tokens": tokens,
+    }
+    write_shard(tmp_path / "a.parquet", pa.table(docs), metadata=metadata, row_group_tokens=100_000)
+    shards = ShardSet([tmp_path / "a.parquet"])
+    stored = pa.concat_tables(shards.read_documents(group) for group in range(len(shards.row_groups)))
+    assert decode(stored["tokens"].combine_chunks(), tokenizer).to_pylist() == ten_thousand
+    for group in range(len(shards.row_groups)):
+        assert tokenizer.end_of_text_id not in shards.read_row_group(group)[0]
 
 
 @pytest.mark.parametrize("kind", SIZES)

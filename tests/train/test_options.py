@@ -158,6 +158,13 @@ def test_a_tokenizer_whose_separator_has_a_name_of_its_own_goes_through_training
     made = load(learn(texts, BPESettings(vocab_size=270, special_tokens=("<|stop|>",))), end_of_text="<|stop|>")
     shards_of_texts(tmp_path / "shards", texts, made=made)
     (tmp_path / "tokenizer.json").write_bytes(made.data)
-    places = [str(tmp_path / "shards"), "--out", str(tmp_path / "out"), "--tokenizer", str(tmp_path / "tokenizer.json")]
+    places = [
+        "--shards",
+        str(tmp_path / "shards"),
+        "--out",
+        str(tmp_path / "out"),
+        "--tokenizer",
+        str(tmp_path / "tokenizer.json"),
+    ]
     assert main(["train", *places, "--preset", "tiny", "--tokens", "512", "--max-steps", "1"]) == 0
     assert load_tokenizer(tmp_path / "out" / "model").end_of_text == "<|stop|>"
