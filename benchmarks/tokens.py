@@ -38,16 +38,31 @@ GPT2_ENTRIES = 50_257
 #: Tokens of the set that the loader reads: six row groups, a window and a half with the vocabulary's real distribution.
 LOADER_TOKENS = 12_000_000
 TEXT_BYTES = 12 << 20
+#: A vocabulary of a usual size, which so much text can give.
+LEARNED_ENTRIES = 32_768
 
 
 def rates(work: Callable[[], Any], amount: float) -> tuple[float, float, float]:
     """Amount in a CPU second: slowest, median, fastest of the repeats, after one to warm up."""
     work()
-    found = []
-    for _ in range(REPEATS):
-        started = time.process_time()
-        work()
-        found.append(amount / (time.process_time() - started))
+    return _spread([_rate(work, amount) for _ in range(REPEATS)])
+
+
+def side_by_side(ours: Callable[[], Any], theirs: Callable[[], Any], amount: float) -> tuple[Any, Any, float]:
+    """The rates of two programs that take turns, so that what else the machine does meets both, and the median of the
+    ratios of the turns."""
+    turns = [(_rate(ours, amount), _rate(theirs, amount)) for _ in range(REPEATS)]
+    ratio = statistics.median(one / other for one, other in turns)
+    return _spread([one for one, _ in turns]), _spread([other for _, other in turns]), ratio
+
+
+def _rate(work: Callable[[], Any], amount: float) -> float:
+    started = time.process_time()
+    work()
+    return amount / (time.process_time() - started)
+
+
+def _spread(found: list[float]) -> tuple[float, float, float]:
     return min(found), statistics.median(found), max(found)
 
 
@@ -68,21 +83,25 @@ def texts_of(folder: Path, size_bytes: int = TEXT_BYTES) -> list[str]:
 def speed(folder: Path) -> None:
     texts = texts_of(folder)
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
-    settings = BPESettings(vocab_size=16_384)
+    settings = BPESettings(vocab_size=LEARNED_ENTRIES)
     print(f"{len(texts)} texts, {megabytes:.1f} MB\n\n| what | ours | the library alone | ratio |\n|---|---|---|---|")
-    ours = rates(lambda: learn(texts, settings), megabytes)
-    theirs = rates(lambda: _library_learn(texts, settings), megabytes)
-    print(
-        f"| learning 16,384 entries, MB per CPU second | {shown(ours)} | {shown(theirs)} | {ours[1] / theirs[1]:.2f} |"
-    )
     tokenizer = load(learn(texts, settings))
     column = pa.array(texts, pa.large_string())
-    ours = rates(lambda: encode(column, tokenizer), megabytes)
-    theirs = rates(lambda: tokenizer.inner.encode_batch_fast(texts, add_special_tokens=False), megabytes)
-    print(f"| encoding, MB per CPU second | {shown(ours)} | {shown(theirs)} | {ours[1] / theirs[1]:.2f} |")
+    found = side_by_side(
+        lambda: encode(column, tokenizer),
+        lambda: tokenizer.inner.encode_batch_fast(texts, add_special_tokens=False),
+        megabytes,
+    )
+    _row("encoding, MB per CPU second", *found)
     tokens, counts = encode(column, tokenizer)
-    found = loader_rate(np.frombuffer(tokens.buffers()[2], tokenizer.dtype), counts.to_numpy(), tokenizer.vocab_size)
-    print(f"| loader, M tokens per CPU second | {shown(found)} | | |")
+    ids = np.frombuffer(tokens.buffers()[2], tokenizer.dtype)
+    print(f"| loader, M tokens per CPU second | {shown(loader_rate(ids, counts.to_numpy(), LEARNED_ENTRIES))} | | |")
+    found = side_by_side(lambda: learn(texts, settings), lambda: _library_learn(texts, settings), megabytes)
+    _row(f"learning {LEARNED_ENTRIES:,} entries, MB per CPU second", *found)
+
+
+def _row(name: str, ours: Any, theirs: Any, ratio: float) -> None:
+    print(f"| {name} | {shown(ours)} | {shown(theirs)} | {ratio:.2f} |", flush=True)
 
 
 def _library_learn(texts: list[str], settings: BPESettings) -> None:
@@ -144,26 +163,40 @@ def compression(folder: Path) -> None:
 
 
 def roundtrip(recipe: Path, inputs: list[str]) -> None:
+    """Twice: every document that extraction gives, and those that the recipe keeps."""
     with tempfile.TemporaryDirectory() as place:
-        chosen = load_recipe(recipe, inputs=inputs)
-        run(chosen, Options(out=f"{place}/out", work=f"{place}/work", runner="inline"))
-        kept = {
-            row["id"]: row["text"]
-            for path in sorted(Path(place, "out", "kept").glob("*.parquet"))
-            for row in pq.read_table(path, columns=["id", "text"]).to_pylist()
-        }
-        tokenizer = load(Path(place, "out", "tokenizer", "tokenizer.json").read_bytes())
-        checked: set[str] = set()
-        for path in sorted(Path(place, "out", "shards").glob("*.parquet")):
-            table = pq.read_table(path, columns=["doc_id", "tokens"])
+        whole = load_recipe(recipe, inputs=inputs)
+        extracted = whole.model_copy(update={"stages": whole.stages[:1]})
+        for name, chosen in (("all that is extracted", extracted), (f"what {recipe} keeps", whole)):
+            out = Path(place, "extracted" if chosen is extracted else "kept")
+            run(chosen, Options(out=str(out), work=f"{place}/work", runner="inline"))
+            print(f"{name}: {_every_document_comes_back(out)}", flush=True)
+
+
+def _every_document_comes_back(out: Path) -> str:
+    kept = {
+        row["id"]: row["text"]
+        for path in sorted(Path(out, "kept").glob("*.parquet"))
+        for row in pq.read_table(path, columns=["id", "text"]).to_pylist()
+    }
+    shards = [shards_of(out / "shards", split) for split in ("train", "validation")]
+    tokenizer = load((out / "tokenizer" / "tokenizer.json").read_bytes())
+    checked: set[str] = set()
+    for each in filter(None, shards):
+        for group in range(len(each.row_groups)):
+            table = each.read_documents(group)
             texts = decode(table["tokens"].combine_chunks(), tokenizer).to_pylist()
             for doc_id, text in zip(table["doc_id"].to_pylist(), texts, strict=True):
                 if kept[doc_id] != text:
                     sys.exit(f"document {doc_id} does not come back")
                 checked.add(doc_id)
-        if checked != set(kept):
-            sys.exit(f"{len(set(kept) - checked)} kept documents stand in no shard")
-        print(f"{len(checked):,} documents, {sum(map(len, kept.values())):,} characters: every one comes back")
+    if checked != set(kept):
+        sys.exit(f"{len(set(kept) - checked)} kept documents stand in no shard")
+    return f"{len(checked):,} documents, {sum(map(len, kept.values())):,} characters: every one comes back"
+
+
+def shards_of(folder: Path, split: str) -> ShardSet | None:
+    return ShardSet.from_folder(folder, split=split) if any(folder.glob(f"{split}-*.parquet")) else None
 
 
 def main(arguments: list[str]) -> None:

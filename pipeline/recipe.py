@@ -70,6 +70,19 @@ class Input(_Part):
     )
 
 
+class SampleSource(_Part):
+    """Documents of one kind in the sample that a vocabulary is learned from. A document belongs to the first group that
+    it matches."""
+
+    source: str = Field(default="*", description="glob on the input file's name")
+    language: str | None = Field(default=None, description="glob on the language that the language stage found")
+    weight: float = Field(default=1.0, ge=0, description="share of the sample, relative to the other weights")
+
+    @property
+    def label(self) -> str:
+        return self.source if self.language is None else f"{self.source} in {self.language}"
+
+
 class Tokenizer(_Part):
     """A vocabulary to learn, or one that exists."""
 
@@ -92,12 +105,32 @@ class Tokenizer(_Part):
     path: Annotated[str, AfterValidator(lambda path: absolute(path))] | None = Field(
         default=None, description="a tokenizer.json to use instead of learning one"
     )
+    end_of_text: str | None = Field(
+        default=None, description="with path: the token that separates documents; without it the usual names are tried"
+    )
     sample_bytes: int = Field(
         default=200 << 20, ge=1 << 10, description="UTF-8 bytes of text that the vocabulary is learned from, at most"
+    )
+    sample: tuple[SampleSource, ...] = Field(
+        default=(),
+        description="weights of sources and languages in that text, the last for all others; without it all documents "
+        "are drawn alike",
     )
 
     @model_validator(mode="after")
     def _can_be_learned(self) -> Self:
+        if self.end_of_text is not None and self.path is None:
+            raise ValueError(
+                "end_of_text names a token of the tokenizer.json in 'path', and there is none: of a vocabulary that is "
+                "learned, the first of special_tokens separates documents"
+            )
+        if self.sample and (self.sample[-1].source != "*" or self.sample[-1].language is not None):
+            raise ValueError(
+                "the last group of 'sample' must match every document: add {source: '*'}, with weight: 0 to leave "
+                "it out"
+            )
+        if self.sample and not any(group.weight for group in self.sample):
+            raise ValueError("at least one weight of 'sample' must be above 0")
         self.vocabulary()
         return self
 
@@ -294,6 +327,15 @@ class Recipe(_Part):
     def _shards_need_a_vocabulary(self) -> Self:
         if self.shards is not None and self.tokenizer is None:
             raise ValueError("shards need a tokenizer: add 'tokenizer: {type: bpe, vocab_size: …}' or its 'path'")
+        return self
+
+    @model_validator(mode="after")
+    def _sample_knows_the_languages(self) -> Self:
+        asked = self.tokenizer.sample if self.tokenizer is not None else ()
+        if any(group.language is not None for group in asked) and not any(
+            entry.type == "language" for entry in self.stages
+        ):
+            raise ValueError("tokenizer.sample asks for languages: add a stage of type 'language'")
         return self
 
     @model_validator(mode="after")

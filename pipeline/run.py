@@ -95,7 +95,7 @@ def check_resources(recipe: Recipe) -> None:
                 raise ResourceError(f"stage {entry.type}: {error}") from error
     if recipe.tokenizer is not None and recipe.tokenizer.path is not None:
         try:
-            load(Path(recipe.tokenizer.path).read_bytes())
+            load(Path(recipe.tokenizer.path).read_bytes(), end_of_text=recipe.tokenizer.end_of_text)
         except (ValueError, OSError) as error:
             raise ResourceError(f"tokenizer.path: {error}") from error
 
@@ -166,7 +166,7 @@ def run(
 
             try:
                 learned = shard_flow.make_shards(flow) if recipe.tokenizer else None
-            except TaskFailedError as error:
+            except (TaskFailedError, ValueError) as error:
                 # The curation is done, and what it kept and dropped must be there to look at.
                 finish(None, str(error))
                 raise
@@ -246,6 +246,7 @@ def _manifest(
         "base": flow.view.base.phase,
         "compared": flow.compared,
         "rewritten": flow.rewritten,
+        "vocabulary": learned.vocabulary if learned else None,
         "shards": learned.summary if learned else None,
         "versions": _versions(),
         "resources": dict(sorted(flow.resources.items())),

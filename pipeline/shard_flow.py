@@ -1,6 +1,6 @@
 """The driver's part of tokens: vocabulary, encoding, mix and shards, strung together from the tasks in phases/."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from pipeline.flow import Flow
 from pipeline.keys import library_versions, source_key
 from pipeline.parts import Commit, Task
 from pipeline.phases.mix import effective_tokens, resolve
+from pipeline.phases.sample import grouping_columns, recipe_fractions
 from pipeline.phases.tokens import ORDER, VOCABULARY
-from pipeline.recipe import Mix, Recipe
+from pipeline.recipe import Mix, Recipe, SampleSource
 from pipeline.recipe import Tokenizer as TokenizerSettings
 from tokenizer.bpe import Tokenizer, load
 from tokenizer.folder import NAMES as FOLDER
@@ -32,6 +33,8 @@ class Learned:
     files: dict[str, Written]
     tokens: int | None
     summary: dict[str, Any] | None
+    #: What the vocabulary was learned from, and what it makes of the documents; None where there is no vocabulary.
+    vocabulary: dict[str, Any] | None = None
 
 
 def make_shards(flow: Flow) -> Learned:
@@ -41,13 +44,13 @@ def make_shards(flow: Flow) -> Learned:
     if not flow.stage_counts()[-1]["kept"]:
         return Learned(files={}, tokens=0, summary=None)
     contents = flow.contents(("id", "text"))
-    learned = _vocabulary(flow, settings, contents)
+    learned, about = _vocabulary(flow, settings, contents)
     vocabulary = learned.files[VOCABULARY]
     files = {f"tokenizer/{name}": learned.files[name] for name in FOLDER}
     if recipe.shards is None:
-        return Learned(files=files, tokens=None, summary=None)
+        return Learned(files=files, tokens=None, summary=None, vocabulary=about)
     fraction = recipe.shards.validation_fraction
-    end_of_text = settings.special_tokens[0] if settings.path is None else None
+    end_of_text = settings.special_tokens[0] if settings.path is None else settings.end_of_text
     drawn_by = _validation_by(recipe)
     made_by = [source_key(["pipeline.phases.tokens", "tokenizer.bpe"]), library_versions(["tokenizers", "pyarrow"])]
     key = key_of(contents, vocabulary.sha256, fraction, end_of_text, drawn_by, made_by)
@@ -55,7 +58,17 @@ def make_shards(flow: Flow) -> Learned:
               "validation_fraction": fraction, "validation_by": drawn_by}  # fmt: skip
     encoded = flow.run(f"encode-{key}", "pipeline.phases.tokens:encode", shared)
     loaded = load(flow.engine.files.read(vocabulary.name), end_of_text=end_of_text)
-    return _shards(flow, encoded, loaded, files)
+    about |= {"compression": _compression(flow, encoded)}
+    return replace(_shards(flow, encoded, loaded, files), vocabulary=about)
+
+
+def _compression(flow: Flow, encoded: list[Commit]) -> dict[str, Any]:
+    """Driver: documents, bytes and tokens by source and by language."""
+    kinds = grouping_columns(flow.view)
+    key = key_of(content_key(encoded), flow.contents(kinds), source_key(["pipeline.phases.tokens"]))
+    found = flow.run(f"compression-{key}", "pipeline.phases.tokens:compression", {"view": flow.view},
+                     each={commit.unit: {"encoded": commit.files["tokens"].name} for commit in encoded})  # fmt: skip
+    return merged_counts(found)
 
 
 def _validation_by(recipe: Recipe) -> str:
@@ -65,22 +78,44 @@ def _validation_by(recipe: Recipe) -> str:
     return "id" if any(entry.type == "near_dedup" for entry in recipe.stages) else "text"
 
 
-def _vocabulary(flow: Flow, settings: TokenizerSettings, contents: str) -> Commit:
+def _vocabulary(flow: Flow, settings: TokenizerSettings, contents: str) -> tuple[Commit, dict[str, Any]]:
+    """Driver: the tokenizer's files, and for the manifest what it was learned from."""
     made_by = [source_key(list(_VOCABULARY_MODULES)), library_versions(["tokenizers"])]
     if settings.path is not None:
         data = Path(settings.path).read_bytes()
-        key = key_of(made_by, xxhash.xxh3_128_hexdigest(data))
+        key = key_of(made_by, xxhash.xxh3_128_hexdigest(data), settings.end_of_text)
         task = Task(phase=f"vocabulary-{key}", unit="given", function="pipeline.phases.tokens:take_vocabulary",
-                    arguments={"path": settings.path})  # fmt: skip
-    else:
-        total = sum(stage["text_bytes_kept"] for stage in flow.stage_counts()[-1:])
-        fraction = min(1.0, settings.sample_bytes / max(1, total))
-        asked = asdict(settings.vocabulary())
-        key = key_of(made_by, contents, asked, fraction)
-        task = Task(phase=f"vocabulary-{key}", unit="learned", function="pipeline.phases.tokens:learn_vocabulary",
-                    arguments={"view": flow.view, "settings": asked, "fraction": fraction})  # fmt: skip
+                    arguments={"path": settings.path, "end_of_text": settings.end_of_text})  # fmt: skip
+        (commit,) = flow.engine.run([task])
+        return commit, {"sample": None}
+    sources, fractions = _sample(flow, settings)
+    asked = asdict(settings.vocabulary())
+    contents = flow.contents(("id", "text", *grouping_columns(flow.view))) if settings.sample else contents
+    key = key_of(made_by, contents, asked, sources, fractions)
+    drawn = {"view": flow.view, "settings": asked, "sources": sources, "fractions": fractions}
+    task = Task(phase=f"vocabulary-{key}", unit="learned", function="pipeline.phases.tokens:learn_vocabulary",
+                arguments=drawn)  # fmt: skip
     (commit,) = flow.engine.run([task])
-    return commit
+    sample = [
+        {"group": SampleSource(**source).label, "fraction": round(fraction, 6), **commit.counts["groups"][str(number)]}
+        for number, (source, fraction) in enumerate(zip(sources, fractions, strict=True))
+    ]
+    return commit, {"sample": sample}
+
+
+def _sample(flow: Flow, settings: TokenizerSettings) -> tuple[list[dict[str, Any]], list[float]]:
+    """Driver: the groups that a vocabulary's sample is drawn from, and the fraction of each."""
+    if not settings.sample:
+        total = sum(stage["text_bytes_kept"] for stage in flow.stage_counts()[-1:])
+        return [SampleSource().model_dump(mode="json")], [min(1.0, settings.sample_bytes / max(1, total))]
+    sources = [group.model_dump(mode="json") for group in settings.sample]
+    kinds = [[group.source, group.language] for group in settings.sample]
+    read = flow.contents(("text", *grouping_columns(flow.view)))
+    key = key_of(read, kinds, source_key(["pipeline.phases.sample"]), library_versions(["pyarrow"]))
+    found = flow.run(f"sample.sizes-{key}", "pipeline.phases.sample:sizes", {"view": flow.view, "sources": sources})
+    there = merged_counts(found)["groups"]
+    sizes = [there[str(number)]["bytes"] for number in range(len(sources))]
+    return sources, recipe_fractions(settings.sample, sizes, settings.sample_bytes)
 
 
 def _shards(flow: Flow, encoded: list[Commit], loaded: Tokenizer, files: dict[str, Written]) -> Learned:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 import typer
 
-from tokenizer.bpe import Tokenizer, load
+from tokenizer.bpe import Tokenizer
 from tokenizer.export import FORMATS, Format, documents, export
 from tokenizer.shards import ShardSet
 
@@ -52,23 +52,13 @@ def find_tokenizer(place: str | Path, shards: ShardSet, *, given: Path | None = 
     for place in places:
         file = place / _NAME if place.is_dir() else place
         if file.is_file():
-            data = file.read_bytes()
-            found = load(data, end_of_text=_separator(data, shards.metadata.end_of_text_id))
-            if found.sha256 != shards.metadata.tokenizer_sha256:
-                raise ValueError(
-                    f"{file} is not the tokenizer of these shards: its sha256 is {found.sha256}, they name "
-                    f"{shards.metadata.tokenizer_sha256}"
-                )
-            return found
+            try:
+                return shards.made_by(file.read_bytes())
+            except ValueError as error:
+                raise ValueError(f"{file}: {error}") from error
     if given:
         raise ValueError(f"{given}: there is no tokenizer.json")
     return None
-
-
-def _separator(data: bytes, token: int) -> str | None:
-    """The name of the token that the shards call end of text."""
-    added = json.loads(data).get("added_tokens", [])
-    return next((str(entry["content"]) for entry in added if entry["id"] == token), None)
 
 
 def inspect(

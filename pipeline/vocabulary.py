@@ -17,6 +17,7 @@ import xxhash
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.phases.sample import sample_fractions
 from pipeline.recipe import Recipe, RecipeError, Tokenizer, load_recipe
 from pipeline.run import Options, default_work
 from pipeline.run import run as run_recipe
@@ -31,25 +32,6 @@ from tokenizer.subjects import subject
 _SAMPLE_SEED = 0x5A3D
 _RECIPES = (".yaml", ".yml")
 DEFAULT_SAMPLE_BYTES = 200 << 20
-
-
-def sample_fractions(sizes: Mapping[str, int], weights: Mapping[str, float], sample_bytes: int) -> dict[str, float]:
-    """Share of each group's texts to learn from, so that the sample has about `sample_bytes` with groups in proportion
-    to their weights (1 for a group without; where no group has one, all texts alike). A group that has less gives all
-    it has. ValueError for a weight of a group that is not there."""
-    unknown = sorted(set(weights) - set(sizes))
-    if unknown:
-        raise ValueError(
-            f"--weight {unknown[0]}: there is no such group; there are {', '.join(sorted(sizes)) or 'none'}"
-        )
-    if not weights:
-        return dict.fromkeys(sizes, min(1.0, sample_bytes / max(1, sum(sizes.values()))))
-    weighed = {group: weights.get(group, 1.0) for group in sizes}
-    total = sum(weighed.values())
-    return {
-        group: min(1.0, sample_bytes * weighed[group] / total / max(1, size)) if total else 0.0
-        for group, size in sizes.items()
-    }
 
 
 def drawn(texts: Iterator[Text], fractions: Mapping[str, float]) -> Iterator[str]:
@@ -68,6 +50,11 @@ def train_on_texts(
     sizes: Counter[str] = Counter()
     for item in read_texts(files, text_column=text_column, by=by):
         sizes[item.group] += len(item.text.encode("utf-8", "replace"))
+    unknown = sorted(set(weights or {}) - set(sizes))
+    if unknown:
+        raise ValueError(
+            f"--weight {unknown[0]}: there is no such group; there are {', '.join(sorted(sizes)) or 'none'}"
+        )
     fractions = sample_fractions(sizes, weights or {}, sample_bytes)
     data = learn(drawn(read_texts(files, text_column=text_column, by=by), fractions), settings)
     out.mkdir(parents=True, exist_ok=True)

@@ -179,12 +179,13 @@ class _ByteCount:
             yield text if text.isascii() else data.decode("utf-8")
 
 
-def load(data: bytes, *, end_of_text: str | None = None) -> Tokenizer:
+def load(data: bytes, *, end_of_text: str | int | None = None) -> Tokenizer:
     """A tokenizer from the bytes of a tokenizer.json, of `learn` or of anyone else.
 
-    `end_of_text` names the token that separates documents; without it the usual names are tried. Truncation and padding
-    that the file asks for are switched off. Raises ValueError where the file is no tokenizer, where it does not give
-    every text back unchanged (normalisers, missing bytes), or where text could become the end-of-text token.
+    `end_of_text` names the token that separates documents, or is its id, as shards state it; without it the usual names
+    are tried. Truncation and padding that the file asks for are switched off. Raises ValueError where the file is no
+    tokenizer, where it does not give every text back unchanged (normalisers, missing bytes), or where text could become
+    the end-of-text token.
     """
     try:
         inner = tokenizers.Tokenizer.from_str(data.decode("utf-8"))
@@ -194,7 +195,10 @@ def load(data: bytes, *, end_of_text: str | None = None) -> Tokenizer:
     inner.no_padding()
     inner.encode_special_tokens = True
     vocabulary = inner.get_vocab(with_added_tokens=True)
-    names = END_OF_TEXT_NAMES if end_of_text is None else (end_of_text,)
+    if isinstance(end_of_text, int):
+        names = tuple(name for name, token in vocabulary.items() if token == end_of_text) or (f"of id {end_of_text}",)
+    else:
+        names = END_OF_TEXT_NAMES if end_of_text is None else (end_of_text,)
     found = next((name for name in names if name in vocabulary), None)
     if found is None:
         raise ValueError(f"the tokenizer has no token {' or '.join(names)}: name the one that ends a document")

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from tokenizer.bpe import token_dtype
+from tokenizer.bpe import Tokenizer, load, token_dtype
 
 VERSION = 1
 
@@ -296,6 +296,17 @@ class ShardSet:
     def fingerprint(self) -> str:
         """sha256 over the shards' footers: equal if and only if content, order and making are."""
         return hashlib.sha256("".join(shard.check for shard in self.shards).encode()).hexdigest()
+
+    def made_by(self, data: bytes) -> Tokenizer:
+        """The tokenizer of this tokenizer.json, with the separator that the set states, whatever its name. ShardError
+        where another tokenizer made the set."""
+        found = hashlib.sha256(data).hexdigest()
+        if found != self.metadata.tokenizer_sha256:
+            raise ShardError(
+                f"this is not the tokenizer of these shards: its sha256 is {found}, they name "
+                f"{self.metadata.tokenizer_sha256}"
+            )
+        return load(data, end_of_text=self.metadata.end_of_text_id)
 
     def read_row_group(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of all documents of row group `number` of the set in a row, and where each document ends (int64)."""

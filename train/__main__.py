@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tokenizer.bpe import load
 from tokenizer.shards import ShardSet
 from train.choices import read_items, score_items
 from train.estimate import PEAKS, Device, compute_optimal, estimate, refined_mfu
@@ -137,7 +136,7 @@ def _train(arguments: argparse.Namespace) -> None:
         settings,
         model=replace(shape, qk_norm=not arguments.llama, sliding_window=arguments.sliding_window),
         out=arguments.out,
-        tokenizer=None if arguments.tokenizer is None else load(arguments.tokenizer.read_bytes()),
+        tokenizer=None if arguments.tokenizer is None else shards.made_by(arguments.tokenizer.read_bytes()),
         max_steps=arguments.max_steps,
         progress=show,
     )

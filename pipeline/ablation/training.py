@@ -18,7 +18,6 @@ from typing import Any
 
 from pipeline.engine import key_of
 from pipeline.keys import library_versions, source_key
-from tokenizer.bpe import load
 from tokenizer.shards import ShardSet
 from train.evaluate import evaluate, prepare, protocol, read_domain
 from train.export import load_model
@@ -132,7 +131,7 @@ def train_job(job: Job, identity: str) -> dict[str, Any]:
         return found
     place = scored.parent
     shards = ShardSet.from_folder(job.shards)
-    tokenizer = load(Path(job.tokenizer).read_bytes())
+    tokenizer = shards.made_by(Path(job.tokenizer).read_bytes())
     chosen, settings = preset(job.preset), job.settings()
     results = train(shards, settings, model=chosen.model(shards.metadata.vocab_size), out=place, tokenizer=tokenizer)
     texts = {name: read_domain(Path(path)) for name, path in job.domains}

@@ -1,7 +1,9 @@
 """From kept documents to token shards: a vocabulary, the documents encoded, and the global shuffle.
 
+    sample.…-<key>     where the recipe weighs what is learned from, see phases/sample.py
     vocabulary-<key>   one part: a tokenizer folder, learned from a sample drawn by a hash of the document id
     encode-<key>       a part a split: the tokens of its documents
+    compression-<key>  counts for each split: bytes and tokens by source and language
     mix.…-<key>        where the recipe has a mix: how often each document is written, see phases/mix.py
     shuffle-<key>      a part a split: the same rows as a run of the exchange, by a keyed hash of the id
     shards-<key>       a part a shard: a range of that hash, in its order
@@ -21,6 +23,8 @@ import xxhash
 
 from pipeline import exchange
 from pipeline.parts import Output
+from pipeline.phases.sample import grouping_columns, groups
+from pipeline.recipe import SampleSource
 from pipeline.view import View, read_documents
 from tokenizer.bpe import encode as encode_texts
 from tokenizer.bpe import load
@@ -43,28 +47,34 @@ def keyed_hashes(values: pa.ChunkedArray, seed: int) -> np.ndarray:
     return np.array([xxhash.xxh3_64_intdigest(value.encode(), seed) for value in values.to_pylist()], dtype=np.uint64)
 
 
-def learn_vocabulary(output: Output, *, view: View, settings: dict[str, Any], fraction: float) -> dict[str, Any]:
-    """Task: `tokenizer.json` learned from the documents whose hashed id falls below `fraction`."""
-    read = {"documents": 0, "bytes": 0}
+def learn_vocabulary(
+    output: Output, *, view: View, settings: dict[str, Any], sources: list[dict[str, Any]], fractions: list[float]
+) -> dict[str, Any]:
+    """Task: `tokenizer.json` learned from the documents whose hashed id falls below the fraction of their group. Counts
+    what was drawn of each group."""
+    asked = [SampleSource(**source) for source in sources]
+    read = {str(number): {"documents": 0, "bytes": 0} for number in range(len(asked))}
 
-    def texts() -> Any:
+    def texts() -> Iterator[str]:
         for unit in view.units:
-            documents = read_documents(output.files, view, unit, ["id", "text"])
-            chosen = keyed_hashes(documents["id"], _SAMPLE_SEED) < fraction * _HASH_RANGE
-            for text in documents["text"].filter(pa.array(chosen)).to_pylist():
-                read["documents"] += 1
-                read["bytes"] += len(text.encode())
+            documents = read_documents(output.files, view, unit, ["id", *grouping_columns(view), "text"])
+            group = groups(documents, asked)
+            chosen = keyed_hashes(documents["id"], _SAMPLE_SEED) < np.array(fractions)[group] * _HASH_RANGE
+            drawn = documents["text"].filter(pa.array(chosen)).to_pylist()
+            for text, number in zip(drawn, group[chosen].tolist(), strict=True):
+                read[str(number)]["documents"] += 1
+                read[str(number)]["bytes"] += len(text.encode())
                 yield text
 
     chosen = VocabularySettings(**settings)
     _write_folder(output, learn(texts(), chosen), chosen.special_tokens[0])
-    return read
+    return {"groups": read}
 
 
-def take_vocabulary(output: Output, *, path: str) -> dict[str, Any]:
+def take_vocabulary(output: Output, *, path: str, end_of_text: str | None) -> dict[str, Any]:
     """Task: a tokenizer.json that exists, proved lossless and brought among the parts."""
     data = Path(path).read_bytes()
-    vocabulary = load(data)
+    vocabulary = load(data, end_of_text=end_of_text)
     _write_folder(output, data, vocabulary.end_of_text)
     return {"vocabulary_size": vocabulary.vocab_size}
 
@@ -106,6 +116,28 @@ def encode(
         "documents": documents.num_rows,
         "tokens": {"train": int(drawn[~validation].sum()), "validation": int(drawn[validation].sum())},
     }
+
+
+def compression(output: Output, *, view: View, unit: str, encoded: str) -> dict[str, Any]:
+    """Task without a file: counts documents, bytes and tokens of one split by source, and by language where the recipe
+    knows it."""
+    table = output.files.read_table(encoded, ["n_bytes", "n_tokens"])
+    kinds = read_documents(output.files, view, unit, grouping_columns(view))
+    sizes = {"bytes": table["n_bytes"].to_numpy(), "tokens": table["n_tokens"].to_numpy()}
+    return {
+        f"by_{name}": {
+            value: {"documents": int(mine.sum()), **{of: int(size[mine].sum()) for of, size in sizes.items()}}
+            for value, mine in _members(kinds[name])
+        }
+        for name in grouping_columns(view)
+    }
+
+
+def _members(column: pa.ChunkedArray) -> Iterator[tuple[str, np.ndarray]]:
+    """(value, bool[n]) of each value of a string column, sorted; null counts as `unknown`."""
+    values = np.array(column.fill_null("unknown").to_pylist(), dtype=object)
+    for value in sorted(set(values)):
+        yield value, values == value
 
 
 def shuffle(output: Output, *, encoded: str, copies: str | None, seed: int, shards: dict[str, int]) -> dict[str, Any]:

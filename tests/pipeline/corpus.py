@@ -106,7 +106,10 @@ stages:
   - {{type: exact_dedup}}
   - {{type: near_dedup, threshold: 0.7}}
   - {{type: bloom, seen: "{seen}"}}
-tokenizer: {{vocab_size: 600}}
+tokenizer:
+  vocab_size: 600
+  sample_bytes: 40_000
+  sample: [{{source: "crawl-00001*", weight: 2}}, {{language: en}}, {{weight: 0}}]
 shards: {{tokens_per_shard: 4000, validation_fraction: 0.1, seed: 1}}
 """
 

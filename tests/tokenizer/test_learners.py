@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tokenizer.bpe import decode, encode, load
 from tokenizer.learners import UNKNOWN, VocabularySettings, learn, lossless
+from tokenizer.shards import ShardMetadata, ShardSet, write_shard
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ["the quick brown fox jumps over the lazy dog, ", "der schnelle braune Fuchs 12345\n\n", "x ## ##y ▁z"] * 40
@@ -39,13 +40,61 @@ def test_every_text_comes_back(kind: str, text: str) -> None:
     assert decode(tokens, LOADED[kind]).to_pylist() == [text]
 
 
+#: What could be taken for something else than text: special tokens, every kind's marks, control characters.
+HOSTILE = [
+    "<|endoftext|>",
+    "<|pad|>",
+    "</s>",
+    "##",
+    "▁",
+    "Ġ",
+    "\0",
+    "\x1b",
+    "\x7f",
+    "\x85",
+    "\u2028",
+    "\ufeff",
+    "\r\n",
+    " \t ",
+]
+
+
+@pytest.fixture(scope="module")
+def ten_thousand() -> list[str]:
+    """Texts of all of Unicode, with everything hostile in between."""
+    drawn: list[str] = []
+
+    @settings(max_examples=10_000, deadline=None, database=None)
+    @given(text=st.lists(st.one_of(st.text(max_size=60), st.sampled_from(HOSTILE)), max_size=6).map("".join))
+    def draw(text: str) -> None:
+        drawn.append(text)
+
+    draw()
+    assert len(drawn) >= 10_000
+    return drawn
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", LOSSLESS)
-@settings(max_examples=10_000, deadline=None)
-@given(text=st.text(max_size=200))
-def test_ten_thousand_texts_come_back(kind: str, text: str) -> None:
-    tokens, _ = encode(texts(text), LOADED[kind])
-    assert decode(tokens, LOADED[kind]).to_pylist() == [text]
+def test_ten_thousand_texts_come_back_from_a_shard(kind: str, ten_thousand: list[str], tmp_path: Path) -> None:
+    tokenizer = LOADED[kind]
+    tokens, counts = encode(texts(*ten_thousand), tokenizer)
+    metadata = ShardMetadata(
+        tokenizer_sha256=tokenizer.sha256, vocab_size=tokenizer.vocab_size, end_of_text_id=tokenizer.end_of_text_id
+    )
+    docs = {
+        "doc_id": [str(row) for row in range(len(ten_thousand))],
+        "source": ["drawn"] * len(ten_thousand),
+        "n_bytes": [len(text.encode()) for text in ten_thousand],
+        "n_tokens": counts,
+        "tokens": tokens,
+    }
+    write_shard(tmp_path / "a.parquet", pa.table(docs), metadata=metadata, row_group_tokens=100_000)
+    shards = ShardSet([tmp_path / "a.parquet"])
+    stored = pa.concat_tables(shards.read_documents(group) for group in range(len(shards.row_groups)))
+    assert decode(stored["tokens"].combine_chunks(), tokenizer).to_pylist() == ten_thousand
+    for group in range(len(shards.row_groups)):
+        assert tokenizer.end_of_text_id not in shards.read_row_group(group)[0]
 
 
 @pytest.mark.parametrize("kind", SIZES)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tokenizer.bpe import binary_array
+from tokenizer.bpe import BPESettings, binary_array, learn, load
 from tokenizer.shards import SCHEMA, VERSION, ShardError, ShardMetadata, ShardSet, write_shard
 
 LENGTHS = [3, 0, 10, 1, 250, 7, 0, 40]
@@ -223,3 +223,17 @@ def test_the_specifications_example_reads_a_shard(tmp_path: Path, monkeypatch: p
     assert f"Format version **{VERSION}**" in text
     for key in names["stated"]:
         assert f"`{key}`" in text
+
+
+def test_the_tokenizer_of_a_set_has_the_separator_that_the_set_states(tmp_path: Path) -> None:
+    data = learn(["the lazy dog"] * 9, BPESettings(vocab_size=259, special_tokens=("<|stop|>", "<|pad|>")))
+    with pytest.raises(ValueError, match="name the one that ends a document"):
+        load(data)
+    named = load(data, end_of_text="<|stop|>")
+    metadata = made_by(named.sha256, vocab_size=named.vocab_size, end_of_text_id=named.end_of_text_id)
+    shards = ShardSet([write(tmp_path / "a.parquet", documents([3]), metadata)])
+    assert shards.made_by(data) == named
+    with pytest.raises(ShardError, match="not the tokenizer of these shards"):
+        shards.made_by(data + b" ")
+    with pytest.raises(ValueError, match="no token of id 300"):
+        load(data, end_of_text=300)

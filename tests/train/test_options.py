@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from token_corpus import shards_of_texts
 from torch.nn import functional
 
+from tokenizer.bpe import BPESettings, learn, load
 from tokenizer.shards import ShardSet
+from train.__main__ import main
+from train.export import load_tokenizer
 from train.loop import train
 from train.loss import cross_entropy_and_z
 from train.model import KeyValueCache, ModelSettings, Objective, new_model
@@ -147,3 +151,20 @@ def test_how_often_metrics_are_fetched_changes_no_byte(shards: ShardSet, tmp_pat
     speeds = [json.loads(line) for line in (tmp_path / "5" / "speed.jsonl").read_text().splitlines()]
     assert [line["step"] for line in speeds] == [5, 10, 12]
     assert all(line["tokens_per_second"] > 0 for line in speeds)
+
+
+def test_a_tokenizer_whose_separator_has_a_name_of_its_own_goes_through_training(tmp_path: Path) -> None:
+    texts = ["Take one down, pass it around. "] * 60
+    made = load(learn(texts, BPESettings(vocab_size=270, special_tokens=("<|stop|>",))), end_of_text="<|stop|>")
+    shards_of_texts(tmp_path / "shards", texts, made=made)
+    (tmp_path / "tokenizer.json").write_bytes(made.data)
+    places = [
+        "--shards",
+        str(tmp_path / "shards"),
+        "--out",
+        str(tmp_path / "out"),
+        "--tokenizer",
+        str(tmp_path / "tokenizer.json"),
+    ]
+    assert main(["train", *places, "--preset", "tiny", "--tokens", "512", "--max-steps", "1"]) == 0
+    assert load_tokenizer(tmp_path / "out" / "model").end_of_text == "<|stop|>"

@@ -17,8 +17,10 @@ def tokenizer() -> Tokenizer:
     return load(learn(TEXTS, BPESettings(vocab_size=280)))
 
 
-def shards_of_texts(folder: Path, texts: list[str] = TEXTS, *, row_group_tokens: int = 1000) -> ShardSet:
-    made_by = tokenizer()
+def shards_of_texts(
+    folder: Path, texts: list[str] = TEXTS, *, row_group_tokens: int = 1000, made: Tokenizer | None = None
+) -> ShardSet:
+    made_by = made or tokenizer()
     tokens, counts = encode(pa.array(texts, pa.large_string()), made_by)
     docs = pa.table(
         {
