@@ -92,6 +92,29 @@ class Budget(_Part):
         return self
 
 
+class Memorisation(_Part):
+    """How much models give back of what they saw: texts planted at several numbers of copies, and samples compared with
+    the raw pool. Models of its own, so that no planted text touches a verdict."""
+
+    canaries: str = Field(description="file of real texts that nobody trains or is scored on: JSONL or plain text")
+    copies: tuple[int, ...] = Field(default=(1, 4, 16, 64, 256), min_length=1, description="numbers of copies planted")
+    texts: int = Field(default=8, ge=1, description="texts planted at each number, and as many unseen controls")
+    seeds: int = Field(default=1, ge=1, le=1000, description="models trained for each variant")
+    tokens: int | None = Field(default=None, ge=1, description="tokens of a model; default: what `budget` gives")
+    prompt_tokens: int = Field(default=32, ge=1, description="tokens of a planted text that a model is shown")
+    continuation_tokens: int = Field(default=32, ge=1, description="tokens that it must continue with, exactly")
+    samples: int = Field(default=200, ge=1, description="texts drawn from each model without a prompt")
+    sample_tokens: int = Field(default=256, ge=1, description="tokens of a sample, at most the model's context")
+    match_tokens: int = Field(default=50, ge=2, description="tokens in a row that must stand in the raw pool")
+
+    @field_validator("copies")
+    @classmethod
+    def _are_numbers_of_copies(cls, found: tuple[int, ...]) -> tuple[int, ...]:
+        if min(found) < 1 or len(set(found)) < len(found):
+            raise ValueError("must be different numbers from 1 on")
+        return tuple(sorted(found))
+
+
 class Experiment(_Part):
     """A whole ablation, every setting resolved."""
 
@@ -118,6 +141,7 @@ class Experiment(_Part):
     )
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     lr_check: bool = Field(default=False, description="rank again at a tenth of the learning rate")
+    memorisation: Memorisation | None = None
 
     @field_validator("variants")
     @classmethod
@@ -136,6 +160,10 @@ class Experiment(_Part):
         if self.tokenizer == "own" and self.budget.equal == "tokens":
             raise ValueError(
                 "equal: tokens gives a coarser vocabulary more text: with tokenizer: own use bytes or flops"
+            )
+        if self.memorisation is not None and self.memorisation.tokens is None and self.budget.equal == "wall":
+            raise ValueError(
+                "memorisation.tokens is missing: seconds (equal: wall) say nothing about how often it is seen"
             )
         return self
 

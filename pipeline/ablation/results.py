@@ -5,6 +5,7 @@ variants[name]                          root, counts and recipe of its run
 pools[pool].variants[name]              allowance (tokens, bytes, flop, epochs, …) and seeds[s].domains[d]
 pools[pool].comparison                  differences, intervals and verdicts, the macro mean last
 verdict, warnings, lr_check, noise      what it comes to
+memorisation, ladder                    where they are asked for
 environment                             times and machine: the only part that another run may give otherwise
 """
 

@@ -87,8 +87,15 @@ class Job:
         return f"{self.variant} seed {self.seed}" + ("" if self.group == "fixed-pool" else f" ({self.group})")
 
 
-def run_jobs(jobs: Sequence[Job], *, workers: int, done: Callable[[Job, dict[str, Any]], None]) -> None:
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    done: Callable[[Job, dict[str, Any]], None],
+    does: Callable[[Job, str], dict[str, Any]] | None = None,
+) -> None:
     """Train every model that has not been trained, `workers` at a time; `done` is told of all jobs, as they end.
+    `does` is what is done with a job and its identity, a function that travels to a process (default: `train_job`).
 
     On CPUs each process has one thread. On GPUs there is a process a GPU, and all jobs of a GPU go through it, so that
     a model is compiled once.
@@ -106,7 +113,7 @@ def run_jobs(jobs: Sequence[Job], *, workers: int, done: Callable[[Job, dict[str
     with ProcessPoolExecutor(
         max_workers=workers, mp_context=context, initializer=_own_gpu, initargs=(numbers,)
     ) as pool:
-        under_way = {pool.submit(train_job, same[0], identity): same for identity, same in places.items()}
+        under_way = {pool.submit(does or train_job, same[0], identity): same for identity, same in places.items()}
         for future in as_completed(under_way):
             for job in under_way[future]:
                 done(job, future.result())
