@@ -115,6 +115,23 @@ class Memorisation(_Part):
         return tuple(sorted(found))
 
 
+class Ladder(_Part):
+    """Several model sizes and lengths of training, for the difference as a multiple of compute."""
+
+    presets: tuple[str, ...] = Field(default=("pico", "nano", "micro"), min_length=2, description="sizes, as in model")
+    horizons: tuple[float, ...] = Field(
+        default=(5, 10, 20), min_length=1, description="tokens of training for each parameter of the matrices"
+    )
+    seeds: int = Field(default=1, ge=1, le=1000, description="models trained for each variant and size")
+
+    @field_validator("horizons")
+    @classmethod
+    def _are_lengths(cls, found: tuple[float, ...]) -> tuple[float, ...]:
+        if min(found) <= 0 or len(set(found)) < len(found):
+            raise ValueError("must be different numbers above 0")
+        return found
+
+
 class Experiment(_Part):
     """A whole ablation, every setting resolved."""
 
@@ -142,6 +159,7 @@ class Experiment(_Part):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     lr_check: bool = Field(default=False, description="rank again at a tenth of the learning rate")
     memorisation: Memorisation | None = None
+    ladder: Ladder | None = None
 
     @field_validator("variants")
     @classmethod

@@ -3,10 +3,9 @@
     L(C) = E + A / (m C)^alpha        bits per byte of the macro mean; C floating-point operations of training
 
 E, A and alpha are shared by all variants, m is each variant's own and 1 for the baseline: a variant with m = 1.25
-gets from C what the baseline gets from 1.25 C, and reaches the baseline's loss with 1 / m = 0.8 of the compute. A fit of
-three numbers for each variant would need an asymptote for each from a handful of points; what is asked for is the
-shift. Fitted on log loss with Huber's loss, the sum as log-sum-exp (Hoffmann et al. 2022, approach 3), from a grid of
-starts.
+gets from C what the baseline gets from 1.25 C, and reaches the baseline's loss with 1 / m = 0.8 of the compute. Three
+numbers for each variant would need an asymptote for each from a handful of points; what is asked for is the shift.
+Fitted on log loss with Huber's loss, the sum as log-sum-exp (Hoffmann et al. 2022, approach 3), from a grid of starts.
 
 **The interval.** A trained trunk (variant, size, seed) is the unit: its branches share their weights. What all variants
 have in common at a size and length (the curve is no exact power law, sizes have other ratios of tokens to parameters)
@@ -165,7 +164,8 @@ class _Table:
         ]  # fmt: skip
 
     def predicted(self, parameters: np.ndarray) -> np.ndarray:
-        return np.logaddexp(parameters[0], self._power(parameters))
+        total: np.ndarray = np.logaddexp(parameters[0], self._power(parameters))
+        return total
 
     def _power(self, parameters: np.ndarray) -> np.ndarray:
         """Log of A / (m C)^alpha, everywhere."""
@@ -192,11 +192,13 @@ def _fit(table: _Table, log_loss: np.ndarray, *, starts: Sequence[np.ndarray]) -
     count = len(table.names) - 1
     low = np.array([-20.0, -20.0, _BOUNDS_ALPHA[0], *np.full(count, -20.0)])
     high = np.array([20.0, 20.0, _BOUNDS_ALPHA[1], *np.full(count, 20.0)])
+    # Asymptote and exponent trade against each other along a flat valley; what moves in it is no multiplier.
+    options: dict[str, Any] = {"loss": "huber", "f_scale": HUBER, "x_scale": "jac", "max_nfev": 300,
+                               "ftol": _TOLERANCE, "xtol": _TOLERANCE}  # fmt: skip
     fits = [
-        # Asymptote and exponent trade against each other along a flat valley; what moves in it is no multiplier.
         optimize.least_squares(
             lambda p: (table.predicted(p) - log_loss).ravel(), np.clip(start, low + 1e-9, high - 1e-9),
-            jac=table.slopes, bounds=(low, high), loss="huber", f_scale=HUBER, x_scale="jac", max_nfev=300, ftol=_TOLERANCE, xtol=_TOLERANCE,
+            jac=table.slopes, bounds=(low, high), **options,
         )
         for start in starts
     ]  # fmt: skip

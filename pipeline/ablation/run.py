@@ -17,6 +17,7 @@ from typing import Any
 from pipeline.ablation import held_out
 from pipeline.ablation.experiment import Experiment
 from pipeline.ablation.fairness import Allowance, allowances, equal_unique, repeats
+from pipeline.ablation.ladder_run import measure_ladder
 from pipeline.ablation.memorisation_run import measure_memorisation
 from pipeline.ablation.noise import keep
 from pipeline.ablation.results import LR_CHECK, assemble
@@ -71,6 +72,8 @@ def ablate(
                 )
         finally:
             runner.close()
+        if experiment.ladder is not None:
+            extra["ladder"] = measure_ladder(experiment, places, domains, workers=options.workers, told=told)
         results = {**assemble(experiment, manifests, pools, scored, shares), **extra}
         written = write_json(places.out / "results.json", results)
         keep(written["noise"], folder=places.models, name=experiment.name)

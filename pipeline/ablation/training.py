@@ -142,22 +142,8 @@ def train_job(job: Job, identity: str) -> dict[str, Any]:
     tokenizer = load(Path(job.tokenizer).read_bytes())
     chosen, settings = preset(job.preset), job.settings()
     results = train(shards, settings, model=chosen.model(shards.metadata.vocab_size), out=place, tokenizer=tokenizer)
-    texts = {name: read_domain(Path(path)) for name, path in job.domains}
-    model = load_model(place / "model", device=job.device)
-    scores = evaluate(model, prepare(texts, tokenizer), end_of_text_id=tokenizer.end_of_text_id)
     found = {
-        "domains": {
-            name: {
-                "bits_per_byte": score.bits_per_byte,
-                "perplexity": score.perplexity,
-                "bytes": score.bytes,
-                "documents": score.documents,
-                "documents_sha256": score.documents_sha256,
-                "document_nats": score.document_nats,
-                "document_bytes": score.document_bytes,
-            }
-            for name, score in scores.items()
-        },
+        "domains": scores_of(job, place / "model"),
         "curve": _curve(place / "metrics.jsonl", settings.batch_tokens),
         **{name: results[name] for name in ("tokens", "unique_tokens", "epochs", "bytes", "flop", "parameters")},
         "learning_rate": settings.learning_rate,
@@ -167,6 +153,26 @@ def train_job(job: Job, identity: str) -> dict[str, Any]:
         "environment": {"seconds": results["speed"]["seconds"], **results["environment"]},
     }
     return write_json(scored, found)
+
+
+def scores_of(job: Job, folder: Path) -> dict[str, Any]:
+    """What the exported model in `folder` scores on the job's domains, document by document."""
+    tokenizer = load(Path(job.tokenizer).read_bytes())
+    texts = {name: read_domain(Path(path)) for name, path in job.domains}
+    model = load_model(folder, device=job.device)
+    scores = evaluate(model, prepare(texts, tokenizer), end_of_text_id=tokenizer.end_of_text_id)
+    return {
+        name: {
+            "bits_per_byte": score.bits_per_byte,
+            "perplexity": score.perplexity,
+            "bytes": score.bytes,
+            "documents": score.documents,
+            "documents_sha256": score.documents_sha256,
+            "document_nats": score.document_nats,
+            "document_bytes": score.document_bytes,
+        }
+        for name, score in scores.items()
+    }
 
 
 def _scores(job: Job, identity: str) -> Path:

@@ -1,6 +1,6 @@
 """The runs of an ablation's variants, each a run of its own over one work folder: what they share is done once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,11 +63,17 @@ def run_variants(
     told: Callable[[str], None],
     pool: str = "fixed-pool",
     cap_tokens: int | None = None,
+    names: Sequence[str] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The manifests of all variants, the baseline first, as runs of that pool. Only those of fixed-pool learn their
-    vocabulary; with `cap_tokens` each is cut to so many unique tokens."""
+    """The manifests of all variants (or of those named), the baseline first, as runs of that pool.
+
+    Only those of fixed-pool learn their vocabulary; with `cap_tokens` each is cut to so many unique tokens.
+    """
     manifests = {}
-    recipes = {name: recipe_of(experiment, name, places, pool=pool, cap_tokens=cap_tokens) for name in experiment.order}
+    recipes = {
+        name: recipe_of(experiment, name, places, pool=pool, cap_tokens=cap_tokens)
+        for name in names or experiment.order
+    }
     for recipe in recipes.values():
         # All before the first run: filters that others publish meanwhile are seen by no variant, or by all.
         pin_slices(recipe, plan_splits(recipe, options.work), options.work, keep=True)
