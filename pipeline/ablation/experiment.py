@@ -67,6 +67,17 @@ class Model(_Part):
     optimizer: Literal["adamw", "muon"] = "adamw"
     device: str = Field(default="cpu", description="cpu or cuda")
     compile: bool = Field(default=False, description="torch.compile: once for all models of one process")
+    stacked: bool = Field(
+        default=False,
+        description="the seeds of a variant as one batched model: fills a GPU that one small model leaves idle. Such a "
+        "model keeps no checkpoints",
+    )
+
+    @model_validator(mode="after")
+    def _can_be_stacked(self) -> Self:
+        if self.stacked and self.optimizer != "adamw":
+            raise ValueError("stacked models are trained by adamw")
+        return self
 
 
 class Budget(_Part):

@@ -237,13 +237,11 @@ def search_text(result: Mapping[str, Any]) -> str:
         for name, weight in found["weights"].items()
     ]
     low, high = found["predicted_gain_interval"]
-    lines += [
-        f"regression  {found['form']}; mixtures left out are missed by {found['left_out_error']:.4f} bits per byte, and "
-        f"differ by {found['spread']:.4f}"
-    ]
-    lines += [
-        f"predicted   {found['predicted_gain_over_natural']:+.4f} bits per byte less than natural proportions "
-        f"({low:+.4f} to {high:+.4f})"
-    ]
+    error, spread = found["left_out_error"], found["spread"]
+    gain = f"{found['predicted_gain_over_natural']:+.4f} bits per byte less than natural proportions"
+    lines.append(
+        f"regression  {found['form']}; mixtures left out are missed by {error:.4f}, and differ by {spread:.4f}"
+    )
+    lines.append(f"predicted   {gain} ({low:+.4f} to {high:+.4f})")
     warned = [f"warning: {line}" for line in result["confirmed"]["warnings"]]
     return "\n".join([*lines, f"confirmed   {result['confirmed']['verdict']}", *warned])

@@ -118,6 +118,7 @@ def jobs_of(
             optimizer=model.optimizer,
             device=model.device,
             compile=model.compile,
+            stacked=model.stacked,
             group=group,
         )
         for group in rates

@@ -16,8 +16,8 @@ from pipeline.phases.overlap import covered, windows, windows_of
 # that few tokens are enough to learn two texts by heart.
 PRESET = "batch_tokens = 128"
 ASKED = (
-    "memorisation={canaries: CANARIES, copies: [1, 64], texts: 2, tokens: 81920, samples: 24, sample_tokens: 60, "
-    "match_tokens: 12}"
+    "memorisation={canaries: CANARIES, copies: [1, 64], texts: 2, tokens: 49152, samples: 24, sample_tokens: 60, "
+    "match_tokens: 10}"
 )
 
 

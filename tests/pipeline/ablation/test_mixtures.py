@@ -66,7 +66,7 @@ sources: {{prose: "*prose*", nonsense: "*nonsense*"}}
 held_out: {{prose: {folder}/held.jsonl}}
 held_out_bytes: 1000
 model: {{preset: {folder}/small.toml}}
-tokens: 12288
+tokens: 4096
 mixtures: 4
 confirm: {{seeds: 2}}
 """
@@ -74,8 +74,8 @@ confirm: {{seeds: 2}}
 
 def test_a_search_leaves_nonsense_out(tmp_path: Path) -> None:
     (tmp_path / "crawl").mkdir()
-    (tmp_path / "crawl" / "prose.jsonl").write_text(lines(0, 16))
-    rows = [json.loads(line)["text"] for line in lines(100, 16).splitlines()]
+    (tmp_path / "crawl" / "prose.jsonl").write_text(lines(0, 8))
+    rows = [json.loads(line)["text"] for line in lines(100, 8).splitlines()]
     nonsense = "".join(json.dumps({"text": codecs.encode(text, "rot13")}) + "\n" for text in rows)
     (tmp_path / "crawl" / "nonsense.jsonl").write_text(nonsense)
     (tmp_path / "held.jsonl").write_text(lines(9000, 2))
