@@ -54,7 +54,12 @@ def measure_ladder(
         told(f"  {len(found)}/{len(jobs)}  {job.label} {job.preset}")
 
     run_jobs(jobs, workers=workers, done=done, does=partial(train_ladder, asked=asked.model_dump(mode="json")))
-    rows = [row for job in jobs for row in found[job.variant, job.preset, job.seed]["points"]]
+    # Variants with the same shards share their models: a point is that of each of them.
+    rows = [
+        {**row, "variant": job.variant, "preset": job.preset}
+        for job in jobs
+        for row in found[job.variant, job.preset, job.seed]["points"]
+    ]
     points = [Point(**{name: row[name] for name in Point.__dataclass_fields__}) for row in rows]
     fitted = asdict(fit_ladder(points, baseline=experiment.baseline, confidence=experiment.confidence))
     most = max(row["epochs"] for row in rows)
@@ -83,7 +88,7 @@ def train_ladder(job: Job, identity: str, *, asked: dict[str, Any]) -> dict[str,
     place = Path(job.models) / f"ladder-{key_of(identity, lengths, source_key(['train.horizons', __name__]))}"
     if (place / "points.json").exists():
         done: dict[str, Any] = json.loads((place / "points.json").read_text())
-        return {"points": [{**row, "variant": job.variant} for row in done["points"]]}
+        return done
     tokenizer = load(Path(job.tokenizer).read_bytes())
     settings = job.settings()
     results = train_horizons(
@@ -95,7 +100,7 @@ def train_ladder(job: Job, identity: str, *, asked: dict[str, Any]) -> dict[str,
         scores = scores_of(job, place / f"tokens-{tokens}" / "model")
         each = [score["bits_per_byte"] for score in scores.values()]
         points.append({
-            "variant": job.variant, "preset": job.preset, "seed": job.seed, "horizon": horizon, "tokens": tokens,
+            "seed": job.seed, "horizon": horizon, "tokens": tokens,
             "flop": float(results[tokens]["flop"]), "epochs": results[tokens]["epochs"], "loss": sum(each) / len(each),
             "domains": {name: score["bits_per_byte"] for name, score in scores.items()},
         })  # fmt: skip
