@@ -68,6 +68,42 @@ def _sampled(model: Transformer, step: Tensor, settings: SampleSettings, tokeniz
     return new
 
 
+@torch.no_grad()
+def continuations(
+    model: Transformer, prompts: Tensor, settings: SampleSettings, *, tokenizer: Tokenizer
+) -> list[list[int]]:
+    """What follows each row of prompts [B, T], all drawn together: new tokens, up to the end of the text.
+
+    Rows share one stream of dice, so that the same batch gives the same rows. `top_p` and `beams` are not followed.
+    """
+    if settings.beams != 1 or settings.top_p != 1:
+        raise ValueError("many continuations at once are drawn without beams and top_p")
+    generator = torch.Generator().manual_seed(settings.seed)
+    cache = KeyValueCache(model.settings.num_hidden_layers)
+    step = prompts.to(model.output_weight.device)
+    new = torch.zeros((len(prompts), 0), dtype=torch.long)
+    ended = torch.zeros(len(prompts), dtype=torch.bool)
+    while new.shape[1] < settings.max_new_tokens and _fits(model, cache, step) and not bool(ended.all()):
+        chosen = _choose_each(_logits(model, step, cache, tokenizer), settings, generator)
+        ended |= chosen == tokenizer.end_of_text_id
+        new = torch.cat([new, chosen.unsqueeze(1)], dim=1)
+        step = chosen.unsqueeze(1).to(step.device)
+    rows: list[list[int]] = new.tolist()
+    end = tokenizer.end_of_text_id
+    return [row[: row.index(end)] if end in row else row for row in rows]
+
+
+def _choose_each(logits: Tensor, settings: SampleSettings, generator: torch.Generator) -> Tensor:
+    """A token id for each row of logits [B, V]; as `choose`, without top_p."""
+    if settings.temperature == 0:
+        return logits.argmax(dim=1)
+    ordered, ids = torch.sort(logits.float() / settings.temperature, dim=1, descending=True, stable=True)
+    if settings.top_k:
+        ordered, ids = ordered[:, : settings.top_k], ids[:, : settings.top_k]
+    drawn = torch.multinomial(torch.softmax(ordered, dim=1), 1, generator=generator)
+    return ids.gather(1, drawn).squeeze(1)
+
+
 def _beam_search(model: Transformer, step: Tensor, settings: SampleSettings, tokenizer: Tokenizer) -> list[int]:
     """The continuation with the largest mean log probability of its tokens, the end of the text counted as one.
 

@@ -270,13 +270,7 @@ class _Run:
             },
             "settings": asdict(self.settings),
             "model": asdict(self.model.settings),
-            "environment": {
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-                "device": _device(self.device),
-                "attention": kernels,
-                "ranks": self.ranks.world_size,
-            },
+            "environment": environment(self.device, kernels, ranks=self.ranks.world_size),
             # Of this call, not of the steps before a resume.
             "speed": {
                 "seconds": round(wall, 3),
@@ -287,6 +281,17 @@ class _Run:
                 "mfu": rate and model_flop_utilisation(self.flop * rate / self.ranks.world_size, self.device),
             },
         }
+
+
+def environment(device: torch.device, kernels: list[str], *, ranks: int) -> dict[str, Any]:
+    """Where and with what a model was trained, for its results.json."""
+    return {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": _device(device),
+        "attention": kernels,
+        "ranks": ranks,
+    }
 
 
 def activation_dtype(settings: TrainSettings) -> torch.dtype:

@@ -23,10 +23,10 @@ from tokenizer.shards import ShardSet
 from train.attention import attend, mask, pinned
 from train.export import export
 from train.loader import Loader
-from train.loop import DivergedError, activation_dtype
+from train.loop import DivergedError, activation_dtype, environment
 from train.loss import cross_entropy_and_z
 from train.metrics import Curve, Progress, model_flop_utilisation
-from train.model import ModelSettings, Transformer, new_model, rotary_table, rotate
+from train.model import ModelSettings, Transformer, count_parameters, new_model, rotary_table, rotate
 from train.optimizers import decays
 from train.prefetch import Prefetch
 from train.settings import TrainSettings
@@ -250,16 +250,26 @@ def _finish(
     tokenizer: Tokenizer | None,
     together: dict[str, Any],
 ) -> dict[str, Any]:
-    export(stack.member(number), member.out / "model", tokenizer=tokenizer)
+    model = stack.member(number)
+    export(model, member.out / "model", tokenizer=tokenizer)
+    tokens, epoch = settings.steps * settings.batch_tokens, member.shards.tokens + member.shards.documents
     results = {
         "finished": True,
         "steps": settings.steps,
-        "tokens": settings.steps * settings.batch_tokens,
+        "tokens": tokens,
+        "unique_tokens": min(tokens, epoch),
+        "epochs": round(tokens / epoch, 4),
+        "bytes": round(tokens / epoch * member.shards.bytes),
+        "flop": stack.settings.flop_per_token(settings.sequence_length) * tokens,
+        "parameters": count_parameters(model),
         "final_loss": loss,
         "data": {"fingerprint": member.shards.fingerprint},
         "settings": asdict(replace(settings, seed=member.seed)),
         "model": asdict(stack.settings),
         "together": together,
+        "environment": environment(torch.device(settings.device), together["attention"], ranks=1),
+        # This model's part of what all of them took.
+        "speed": {"seconds": round(together["seconds"] / together["models"], 3)},
     }
     (member.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     return results

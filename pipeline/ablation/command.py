@@ -1,4 +1,4 @@
-"""`tamis ablate FILE`, `tamis ablate plan FILE`: variants x seeds to verdicts."""
+"""`tamis ablate FILE`, `tamis ablate plan FILE`, `tamis ablate mix FILE`: variants x seeds to verdicts."""
 
 import json
 import os
@@ -89,6 +89,36 @@ def plan(
         places = Places(out=Path(place).absolute(), work=str(Path(work or default_work(place)).absolute()))
         found: dict[str, Any] = plan_ablation(experiment, places, workers=workers, price_per_hour=price)
         print(json.dumps(found, indent=1, sort_keys=True) if as_json else as_text(found))
+
+
+@app.command()
+def mix(
+    file: Annotated[Path, typer.Argument(help="the search, a YAML file: a recipe, its sources, held-out domains")],
+    out: Out = None,
+    work: Work = None,
+    sets: Sets = None,
+    workers: Workers = _CORES,
+    runner: Annotated[str, typer.Option(help="ray (parallel) or inline (this process)")] = "ray",
+    ray_address: Annotated[str | None, typer.Option(help="a running Ray cluster's address")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try drawn proportions of the sources on small models, predict the best ones, and confirm them with seeds."""
+    from pipeline.ablation.mix_run import load_search, search, search_text  # needs torch, whose import costs seconds
+
+    with told():
+        asked = load_search(file, overrides=sets or [])
+        place = out or f"tamis-out/ablation/{asked.name}"
+        options = Options(
+            out=place, work=work or default_work(place), runner=runner, workers=workers, ray_address=ray_address
+        )
+        with Terminal() as progress:
+            result = search(asked, options, progress=progress, told=lambda line: _say(line, quiet=as_json))
+        if as_json:
+            print(json.dumps(result, indent=1, sort_keys=True))
+            return
+        print(search_text(result))
+        print(f"\nresults   {Path(place).absolute() / 'mixture.json'}")
+        print(f"report    {Path(place).absolute() / 'confirm' / 'report.html'}")
 
 
 def _load(path: Path, sets: list[str] | None, lr_check: bool) -> Experiment:

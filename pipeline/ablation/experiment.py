@@ -67,6 +67,17 @@ class Model(_Part):
     optimizer: Literal["adamw", "muon"] = "adamw"
     device: str = Field(default="cpu", description="cpu or cuda")
     compile: bool = Field(default=False, description="torch.compile: once for all models of one process")
+    stacked: bool = Field(
+        default=False,
+        description="the seeds of a variant as one batched model: fills a GPU that one small model leaves idle. Such a "
+        "model keeps no checkpoints",
+    )
+
+    @model_validator(mode="after")
+    def _can_be_stacked(self) -> Self:
+        if self.stacked and self.optimizer != "adamw":
+            raise ValueError("stacked models are trained by adamw")
+        return self
 
 
 class Budget(_Part):
@@ -90,6 +101,46 @@ class Budget(_Part):
         if len(given) != 1 or given[0] not in fitting[self.equal]:
             raise ValueError(f"equal: {self.equal} takes exactly one of {', '.join(fitting[self.equal])}")
         return self
+
+
+class Memorisation(_Part):
+    """How much models give back of what they saw: texts planted at several numbers of copies, and samples compared with
+    the raw pool. Models of its own, so that no planted text touches a verdict."""
+
+    canaries: str = Field(description="file of real texts that nobody trains or is scored on: JSONL or plain text")
+    copies: tuple[int, ...] = Field(default=(1, 4, 16, 64, 256), min_length=1, description="numbers of copies planted")
+    texts: int = Field(default=8, ge=1, description="texts planted at each number, and as many unseen controls")
+    seeds: int = Field(default=1, ge=1, le=1000, description="models trained for each variant")
+    tokens: int | None = Field(default=None, ge=1, description="tokens of a model; default: what `budget` gives")
+    prompt_tokens: int = Field(default=32, ge=1, description="tokens of a planted text that a model is shown")
+    continuation_tokens: int = Field(default=32, ge=1, description="tokens that it must continue with, exactly")
+    samples: int = Field(default=200, ge=1, description="texts drawn from each model without a prompt")
+    sample_tokens: int = Field(default=256, ge=1, description="tokens of a sample, at most the model's context")
+    match_tokens: int = Field(default=50, ge=2, description="tokens in a row that must stand in the raw pool")
+
+    @field_validator("copies")
+    @classmethod
+    def _are_numbers_of_copies(cls, found: tuple[int, ...]) -> tuple[int, ...]:
+        if min(found) < 1 or len(set(found)) < len(found):
+            raise ValueError("must be different numbers from 1 on")
+        return tuple(sorted(found))
+
+
+class Ladder(_Part):
+    """Several model sizes and lengths of training, for the difference as a multiple of compute."""
+
+    presets: tuple[str, ...] = Field(default=("pico", "nano", "micro"), min_length=2, description="sizes, as in model")
+    horizons: tuple[float, ...] = Field(
+        default=(5, 10, 20), min_length=1, description="tokens of training for each parameter of the matrices"
+    )
+    seeds: int = Field(default=1, ge=1, le=1000, description="models trained for each variant and size")
+
+    @field_validator("horizons")
+    @classmethod
+    def _are_lengths(cls, found: tuple[float, ...]) -> tuple[float, ...]:
+        if min(found) <= 0 or len(set(found)) < len(found):
+            raise ValueError("must be different numbers above 0")
+        return found
 
 
 class Experiment(_Part):
@@ -118,6 +169,8 @@ class Experiment(_Part):
     )
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     lr_check: bool = Field(default=False, description="rank again at a tenth of the learning rate")
+    memorisation: Memorisation | None = None
+    ladder: Ladder | None = None
 
     @field_validator("variants")
     @classmethod
@@ -136,6 +189,10 @@ class Experiment(_Part):
         if self.tokenizer == "own" and self.budget.equal == "tokens":
             raise ValueError(
                 "equal: tokens gives a coarser vocabulary more text: with tokenizer: own use bytes or flops"
+            )
+        if self.memorisation is not None and self.memorisation.tokens is None and self.budget.equal == "wall":
+            raise ValueError(
+                "memorisation.tokens is missing: seconds (equal: wall) say nothing about how often it is seen"
             )
         return self
 

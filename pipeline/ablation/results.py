@@ -5,11 +5,15 @@ variants[name]                          root, counts and recipe of its run
 pools[pool].variants[name]              allowance (tokens, bytes, flop, epochs, …) and seeds[s].domains[d]
 pools[pool].comparison                  differences, intervals and verdicts, the macro mean last
 verdict, warnings, lr_check, noise      what it comes to
+memorisation, ladder                    where they are asked for
 environment                             times and machine: the only part that another run may give otherwise
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from scipy import stats
 
 from pipeline.ablation.experiment import Experiment
 from pipeline.ablation.fairness import Allowance, warnings
@@ -110,27 +114,42 @@ def verdict(comparison: Comparison) -> str:
 
 
 def lr_check(at: Comparison, reduced: Comparison) -> dict[str, Any]:
-    """The ranking at the learning rate and at the reduced one, and every pair that changes places.
+    """The ranking at the learning rate and at the reduced one, and every pair of variants that changes places.
 
-    A flip is called resolved where both rates give a verdict, and the verdicts contradict each other.
+    A flip is called resolved where both rates tell the two apart, in opposite directions: by their verdicts where one
+    is the baseline, else by the pooled t interval of their difference (not corrected for the number of pairs: this is a
+    warning, and a missed one costs more than one too many).
     """
-    first = {one.variant: one for one in at.macro.differences}
-    second = {one.variant: one for one in reduced.macro.differences}
+    names = [at.baseline, *(one.variant for one in at.macro.differences)]
     flips = []
-    for name, one in first.items():
-        other = second[name]
-        if one.difference * other.difference < 0:
-            both = "not resolved" not in (one.verdict, other.verdict)
-            flips.append(
-                f"{name} against {at.baseline}: {one.difference:+.4f} at the learning rate, {other.difference:+.4f} "
-                f"at a tenth of it; {'both resolved: do not trust either' if both else 'not both resolved'}"
-            )
+    for place, second in enumerate(names):
+        for first in names[:place]:
+            one, other = _apart(at, second, first), _apart(reduced, second, first)
+            if one[0] * other[0] < 0:
+                both = one[1] and other[1]
+                flips.append(
+                    f"{second} against {first}: {one[0]:+.4f} at the learning rate, {other[0]:+.4f} at a tenth of it; "
+                    f"{'both resolved: do not trust either' if both else 'not both resolved'}"
+                )
     return {
         "comparison": reduced.as_json(),
         "ranking": _ranking(at),
         "ranking_reduced": _ranking(reduced),
         "flips": flips,
     }
+
+
+def _apart(comparison: Comparison, name: str, other: str) -> tuple[float, bool]:
+    """Difference of two variants' macro means, and whether it is resolved."""
+    found = {one.variant: one for one in comparison.macro.differences}
+    if other == comparison.baseline:
+        return found[name].difference, found[name].verdict != "not resolved"
+    difference, macro = found[name].mean - found[other].mean, comparison.macro
+    if macro.sigma is None:
+        return difference, False
+    critical = float(stats.t.ppf(0.5 + comparison.confidence / 2, macro.degrees_of_freedom))
+    error = macro.sigma * math.sqrt(1 / found[name].seeds + 1 / found[other].seeds)
+    return difference, abs(difference) > critical * error
 
 
 def _ranking(comparison: Comparison) -> list[str]:

@@ -17,6 +17,8 @@ from typing import Any
 from pipeline.ablation import held_out
 from pipeline.ablation.experiment import Experiment
 from pipeline.ablation.fairness import Allowance, allowances, equal_unique, repeats
+from pipeline.ablation.ladder_run import measure_ladder
+from pipeline.ablation.memorisation_run import measure_memorisation
 from pipeline.ablation.noise import keep
 from pipeline.ablation.results import LR_CHECK, assemble
 from pipeline.ablation.speed import measured_speed
@@ -56,15 +58,23 @@ def ablate(
             if "fixed-unique" in (experiment.pools or (("fixed-unique",) if repeats(given) else ())):
                 cap = equal_unique(data_of(experiment, places))
                 run_variants(
-                    experiment, places, runner=runner, progress=progress, options=options, told=told, cap_tokens=cap
-                )
+                    experiment, places, runner=runner, progress=progress, options=options, told=told,
+                    pool="fixed-unique", cap_tokens=cap,
+                )  # fmt: skip
                 pools["fixed-unique"] = _given(experiment, places, pool="fixed-unique")
+            jobs = jobs_of(experiment, places, pools, domains)
+            told(f"Training {len(jobs)} models")
+            scored = _train(jobs, workers=options.workers, told=told)
+            extra = {}
+            if experiment.memorisation is not None:
+                extra["memorisation"] = measure_memorisation(
+                    experiment, places, runner=runner, progress=progress, options=options, told=told
+                )
         finally:
             runner.close()
-        jobs = jobs_of(experiment, places, pools, domains)
-        told(f"Training {len(jobs)} models")
-        scored = _train(jobs, workers=options.workers, told=told)
-        results = assemble(experiment, manifests, pools, scored, shares)
+        if experiment.ladder is not None:
+            extra["ladder"] = measure_ladder(experiment, places, domains, workers=options.workers, told=told)
+        results = {**assemble(experiment, manifests, pools, scored, shares), **extra}
         written = write_json(places.out / "results.json", results)
         keep(written["noise"], folder=places.models, name=experiment.name)
         write_ablation_report(places.out, written)
@@ -108,6 +118,7 @@ def jobs_of(
             optimizer=model.optimizer,
             device=model.device,
             compile=model.compile,
+            stacked=model.stacked,
             group=group,
         )
         for group in rates

@@ -14,6 +14,10 @@ def summary(results: Mapping[str, Any]) -> str:
             measured_from(found), baseline=results["baseline"], confidence=results["experiment"]["confidence"]
         )
         parts += [f"\n{pool}", comparison_table(comparison), _allowances(found), found["verdict"]]
+    if "ladder" in results:
+        parts += ["", results["ladder"]["sentence"], *(f"warning: {line}" for line in results["ladder"]["warnings"])]
+    if "memorisation" in results:
+        parts += ["\nmemorisation", *results["memorisation"]["sentences"]]
     parts += [f"warning: {line}" for line in results["warnings"]]
     return "\n".join(parts)
 

@@ -10,20 +10,22 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
 from pipeline.engine import key_of
 from pipeline.keys import library_versions, source_key
+from tokenizer.bpe import Tokenizer
 from tokenizer.shards import ShardSet
 from train.evaluate import evaluate, prepare, protocol, read_domain
 from train.export import load_model
 from train.loop import train
 from train.presets import preset
 from train.settings import TrainSettings
+from train.several import Member, train_several
 
 #: Points of a loss curve that results.json keeps: enough for a plot, few enough to read.
 _CURVE_POINTS = 60
@@ -54,6 +56,8 @@ class Job:
     optimizer: str = "adamw"
     device: str = "cpu"
     compile: bool = False
+    #: Trained together with the other seeds of its variant, see train/several.py.
+    stacked: bool = False
     #: Which question of the ablation it belongs to: the pool, or the check of the learning rate.
     group: str = "fixed-pool"
 
@@ -67,6 +71,10 @@ class Job:
         every = max(1, settings.steps // _CHECKPOINTS)
         return TrainSettings(**{**asdict(settings), "checkpoint_every_steps": every, "keep_checkpoints": 1})
 
+    def vocabulary(self) -> Tokenizer:
+        """The tokenizer, checked against the shards and with their separator."""
+        return ShardSet.from_folder(self.shards).made_by(Path(self.tokenizer).read_bytes())
+
     def identity(self) -> str:
         """What makes the model and its scores."""
         texts = {name: read_domain(Path(path)) for name, path in self.domains}
@@ -74,10 +82,10 @@ class Job:
             ShardSet.from_folder(self.shards).fingerprint,
             self.settings().deciding(),
             # Where float sums may differ in the last bit, it is another model.
-            [self.device.partition(":")[0], self.compile],
+            [self.device.partition(":")[0], self.compile, *(["stacked"] if self.stacked else [])],
             asdict(preset(self.preset)),
             texts,
-            source_key(_TRAIN_MODULES),
+            source_key([*_TRAIN_MODULES, *(["train.several"] if self.stacked else [])]),
             library_versions(["torch"]),
         )
 
@@ -86,8 +94,15 @@ class Job:
         return f"{self.variant} seed {self.seed}" + ("" if self.group == "fixed-pool" else f" ({self.group})")
 
 
-def run_jobs(jobs: Sequence[Job], *, workers: int, done: Callable[[Job, dict[str, Any]], None]) -> None:
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    done: Callable[[Job, dict[str, Any]], None],
+    does: Callable[[Job, str], dict[str, Any]] | None = None,
+) -> None:
     """Train every model that has not been trained, `workers` at a time; `done` is told of all jobs, as they end.
+    `does` is what is done with a job and its identity, a function that travels to a process (default: `train_job`).
 
     On CPUs each process has one thread. On GPUs there is a process a GPU, and all jobs of a GPU go through it, so that
     a model is compiled once.
@@ -105,10 +120,29 @@ def run_jobs(jobs: Sequence[Job], *, workers: int, done: Callable[[Job, dict[str
     with ProcessPoolExecutor(
         max_workers=workers, mp_context=context, initializer=_own_gpu, initargs=(numbers,)
     ) as pool:
-        under_way = {pool.submit(train_job, same[0], identity): same for identity, same in places.items()}
+        under_way: dict[Future[Any], list[str]] = {}
+        for group in _together(places) if does is None else [[identity] for identity in places]:
+            first = [places[identity][0] for identity in group]
+            if len(group) == 1:
+                under_way[pool.submit(_alone, does or train_job, first[0], group[0])] = group
+            else:
+                under_way[pool.submit(train_stack, first, group)] = group
         for future in as_completed(under_way):
-            for job in under_way[future]:
-                done(job, future.result())
+            for identity, found in zip(under_way[future], future.result(), strict=True):
+                for job in places[identity]:
+                    done(job, found)
+
+
+def _alone(does: Callable[[Job, str], dict[str, Any]], job: Job, identity: str) -> list[dict[str, Any]]:
+    return [does(job, identity)]
+
+
+def _together(places: Mapping[str, list[Job]]) -> list[list[str]]:
+    """The identities that are trained in one stack: stacked jobs that differ in their seed alone."""
+    groups: dict[Any, list[str]] = {}
+    for identity, (job, *_) in places.items():
+        groups.setdefault(replace(job, seed=0) if job.stacked else identity, []).append(identity)
+    return list(groups.values())
 
 
 def _own_gpu(numbers: "Queue[int]") -> None:
@@ -129,36 +163,77 @@ def train_job(job: Job, identity: str) -> dict[str, Any]:
     if scored.exists():
         found: dict[str, Any] = json.loads(scored.read_text())
         return found
+    if job.stacked:
+        return train_stack([job], [identity])[0]
     place = scored.parent
     shards = ShardSet.from_folder(job.shards)
-    tokenizer = shards.made_by(Path(job.tokenizer).read_bytes())
-    chosen, settings = preset(job.preset), job.settings()
-    results = train(shards, settings, model=chosen.model(shards.metadata.vocab_size), out=place, tokenizer=tokenizer)
-    texts = {name: read_domain(Path(path)) for name, path in job.domains}
-    model = load_model(place / "model", device=job.device)
-    scores = evaluate(model, prepare(texts, tokenizer), end_of_text_id=tokenizer.end_of_text_id)
+    tokenizer = job.vocabulary()
+    model = preset(job.preset).model(shards.metadata.vocab_size)
+    results = train(shards, job.settings(), model=model, out=place, tokenizer=tokenizer)
+    return _score(job, identity, results)
+
+
+def train_stack(jobs: Sequence[Job], identities: Sequence[str]) -> list[dict[str, Any]]:
+    """Train and score jobs that differ in their seed alone, as one batched model; those that are there are read back.
+
+    Nothing is kept of a stack that was stopped half way: it takes minutes, and starts anew.
+    """
+    missing = [place for place, job in enumerate(jobs) if not _scores(job, identities[place]).exists()]
+    trained_now: dict[int, dict[str, Any]] = {}
+    if missing:
+        shards = ShardSet.from_folder(jobs[0].shards)
+        members = [
+            Member(shards=shards, seed=jobs[n].seed, out=_scores(jobs[n], identities[n]).parent) for n in missing
+        ]
+        results = train_several(
+            members,
+            jobs[0].settings(),
+            model=preset(jobs[0].preset).model(shards.metadata.vocab_size),
+            tokenizer=jobs[0].vocabulary(),
+        )
+        trained_now = {n: _score(jobs[n], identities[n], one) for n, one in zip(missing, results, strict=True)}
+    return [
+        trained_now[n] if n in trained_now else json.loads(_scores(job, identities[n]).read_text())
+        for n, job in enumerate(jobs)
+    ]
+
+
+def _score(job: Job, identity: str, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Score the model that training left, and write what is known of it beside it."""
+    scored, settings = _scores(job, identity), job.settings()
+    place = scored.parent
+    tokenizer = job.vocabulary()
     found = {
-        "domains": {
-            name: {
-                "bits_per_byte": score.bits_per_byte,
-                "perplexity": score.perplexity,
-                "bytes": score.bytes,
-                "documents": score.documents,
-                "documents_sha256": score.documents_sha256,
-                "document_nats": score.document_nats,
-                "document_bytes": score.document_bytes,
-            }
-            for name, score in scores.items()
-        },
+        "domains": scores_of(job, place / "model"),
         "curve": _curve(place / "metrics.jsonl", settings.batch_tokens),
         **{name: results[name] for name in ("tokens", "unique_tokens", "epochs", "bytes", "flop", "parameters")},
         "learning_rate": settings.learning_rate,
         "final_loss": results["final_loss"],
-        "protocol": protocol(tokenizer=tokenizer, context=chosen.sequence_length),
+        "protocol": protocol(tokenizer=tokenizer, context=preset(job.preset).sequence_length),
         "model": identity,
         "environment": {"seconds": results["speed"]["seconds"], **results["environment"]},
     }
     return write_json(scored, found)
+
+
+def scores_of(job: Job, folder: Path) -> dict[str, Any]:
+    """What the exported model in `folder` scores on the job's domains, document by document."""
+    tokenizer = job.vocabulary()
+    texts = {name: read_domain(Path(path)) for name, path in job.domains}
+    model = load_model(folder, device=job.device)
+    scores = evaluate(model, prepare(texts, tokenizer), end_of_text_id=tokenizer.end_of_text_id)
+    return {
+        name: {
+            "bits_per_byte": score.bits_per_byte,
+            "perplexity": score.perplexity,
+            "bytes": score.bytes,
+            "documents": score.documents,
+            "documents_sha256": score.documents_sha256,
+            "document_nats": score.document_nats,
+            "document_bytes": score.document_bytes,
+        }
+        for name, score in scores.items()
+    }
 
 
 def _scores(job: Job, identity: str) -> Path:

@@ -1,6 +1,6 @@
 """The runs of an ablation's variants, each a run of its own over one work folder: what they share is done once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,13 @@ class Places:
 
 
 def recipe_of(
-    experiment: Experiment, name: str, places: Places, *, cap_tokens: int | None = None, planned: bool = False
-) -> Recipe:
+    experiment: Experiment, name: str, places: Places, *, pool: str = "fixed-pool", cap_tokens: int | None = None,
+    planned: bool = False,
+) -> Recipe:  # fmt: skip
     """One variant's recipe as it runs. `planned`: the baseline's vocabulary may not exist yet, and is then left out."""
     shared = places.tokenizer(experiment, name)
     learns = experiment.tokenizer == "own" or name == experiment.baseline
-    given = None if (learns and cap_tokens is None) or (planned and not shared.exists()) else shared
+    given = None if (learns and pool == "fixed-pool") or (planned and not shared.exists()) else shared
     held_out = places.held_out / "all.jsonl"
     return variant_recipe(experiment, name, held_out=held_out, tokenizer=given, cap_tokens=cap_tokens)
 
@@ -60,22 +61,29 @@ def run_variants(
     progress: Progress,
     options: Options,
     told: Callable[[str], None],
+    pool: str = "fixed-pool",
     cap_tokens: int | None = None,
+    names: Sequence[str] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The manifests of all variants, the baseline first. With `cap_tokens` those of the pool of equal unique tokens."""
+    """The manifests of all variants (or of those named), the baseline first, as runs of that pool.
+
+    Only those of fixed-pool learn their vocabulary; with `cap_tokens` each is cut to so many unique tokens.
+    """
     manifests = {}
-    pool = "fixed-pool" if cap_tokens is None else "fixed-unique"
-    recipes = {name: recipe_of(experiment, name, places, cap_tokens=cap_tokens) for name in experiment.order}
+    recipes = {
+        name: recipe_of(experiment, name, places, pool=pool, cap_tokens=cap_tokens)
+        for name in names or experiment.order
+    }
     for recipe in recipes.values():
         # All before the first run: filters that others publish meanwhile are seen by no variant, or by all.
         pin_slices(recipe, plan_splits(recipe, options.work), options.work, keep=True)
     for name, recipe in recipes.items():
-        told(f"{name} ({pool})" if cap_tokens is not None else name)
+        told(f"{name} ({pool})" if pool != "fixed-pool" else name)
         place = places.run(name, pool)
         manifests[name] = run(recipe, _at(options, place), progress=progress, runner=runner)
         if not manifests[name]["counts"]["tokens"]:
             raise ValueError(f"variant {name!r} kept no document: there is nothing to train on. See {place}")
-        if cap_tokens is None:
+        if pool == "fixed-pool":
             write_report(place)
     return manifests
 

@@ -1,0 +1,55 @@
+"""The seeds of a variant as one batched model score what they score apart, and are found again."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from token_corpus import TEXTS, shards_of_texts, tokenizer
+
+from pipeline.ablation.experiment import Model
+from pipeline.ablation.training import Job, _together, train_job, train_stack
+
+
+def make_job(folder: Path) -> Job:
+    shards_of_texts(folder / "shards")
+    (folder / "tokenizer.json").write_text(tokenizer().inner.to_str())
+    (folder / "held.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS[:3]))
+    return Job(
+        variant="v", shards=str(folder / "shards"), seed=0, preset="tiny", tokens=4096,
+        domains=(("songs", str(folder / "held.jsonl")),), tokenizer=str(folder / "tokenizer.json"),
+        models=str(folder / "models"), stacked=True,
+    )  # fmt: skip
+
+
+def bits(found: dict[str, Any]) -> float:
+    return float(found["domains"]["songs"]["bits_per_byte"])
+
+
+def test_together_they_score_what_they_score_apart(tmp_path: Path) -> None:
+    first = make_job(tmp_path)
+    jobs = [first, replace(first, seed=1)]
+    together = train_stack(jobs, [job.identity() for job in jobs])
+    apart = replace(first, seed=1, stacked=False)
+    alone = train_job(apart, apart.identity())
+    assert apart.identity() != jobs[1].identity()
+    assert bits(together[1]) == pytest.approx(bits(alone), rel=2e-3)
+    assert bits(together[0]) != bits(together[1])
+    same = ("tokens", "unique_tokens", "epochs", "bytes", "flop", "parameters", "protocol", "learning_rate")
+    assert {name: together[1][name] for name in same} == {name: alone[name] for name in same}
+    assert len(together[0]["curve"]) == len(alone["curve"])
+    before = (tmp_path / "models" / first.identity() / "scores.json").stat().st_mtime_ns
+    assert train_stack(jobs, [job.identity() for job in jobs]) == together
+    assert (tmp_path / "models" / first.identity() / "scores.json").stat().st_mtime_ns == before
+
+
+def test_only_seeds_of_one_variant_share_a_stack(tmp_path: Path) -> None:
+    first = make_job(tmp_path)
+    jobs = [first, replace(first, seed=1), replace(first, variant="w", tokens=8192), replace(first, stacked=False)]
+    assert _together({str(n): [job] for n, job in enumerate(jobs)}) == [["0", "1"], ["2"], ["3"]]
+
+
+def test_muon_is_not_stacked() -> None:
+    with pytest.raises(ValueError, match="trained by adamw"):
+        Model(stacked=True, optimizer="muon")
