@@ -1,4 +1,4 @@
-"""How extraction is scored against gold: by shingles of four words, and by strings that a text must and must not hold."""
+"""How extraction is scored against gold: by shingles of four words, and by strings that must and must not be there."""
 
 import re
 from collections import Counter

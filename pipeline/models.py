@@ -6,7 +6,9 @@ library before its sha256 was compared, where one is known, and before its lengt
 """
 
 import hashlib
+import importlib
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +23,13 @@ BUILTIN: Final[dict[str, str]] = {
     # Made by benchmarks/train_builtin.py.
     "quality-en": "79f119c876e3a41ce52369157011cc68f7bc0185f3f8de588043aa43512f8e85",
     "toxicity-en": "dc0b9de583ffc774bae00ba47731028a1e258f4e7dd7ab4562b8d1793d69ce68",
+    # Made by `tamis extractor train`; not fastText's.
+    "extractor": "020098c970caaf7e849f74f2839cfb9172d6ee78fd44d14be24b3de34f74dce6",
 }
+#: Bundled models that are not fastText's.
+_SUFFIX: Final = {"extractor": ".npz"}
+#: The judge of the engine tamis.
+JUDGE: Final = "builtin/extractor"
 
 # The layout of fastText's model files, version 12 (fasttext.cc, args.cc, dictionary.cc, quantmatrix.cc: MIT).
 _MAGIC = 793712314
@@ -36,7 +44,7 @@ def builtin_path(reference: str) -> Path:
     if not reference.startswith(BUILTIN_PREFIX) or name not in BUILTIN:
         known = ", ".join(BUILTIN_PREFIX + each for each in BUILTIN)
         raise ValueError(f"no bundled model is called {reference!r}. Known: {known}. Your own go by path")
-    return BUILTIN_FOLDER / f"{name}.ftz"
+    return BUILTIN_FOLDER / f"{name}{_SUFFIX.get(name, '.ftz')}"
 
 
 def file_sha256(path: Path) -> str:
@@ -62,6 +70,21 @@ def load_fasttext(path: Path, sha256: str | None = None) -> Any:
         )
     _check_whole(path)
     return fasttext.load_model(str(path))
+
+
+def load_judge(path: Path | None = None) -> Any:
+    """The judge of the engine tamis: the bundled one, held against its sha256, or the one in `path`.
+
+    ValueError, naming the file, if it is not the one that was released, or none at all.
+    """
+    bundled = builtin_path(JUDGE)
+    data = (path or bundled).read_bytes()
+    if path is None and hashlib.sha256(data).hexdigest() != BUILTIN["extractor"]:
+        raise ValueError(f"model {bundled}: not the file that was released. Install the package again")
+    try:
+        return importlib.import_module("stages.extract_tamis").Judge.from_bytes(data)
+    except (KeyError, OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        raise ValueError(f"model {path}: not a judge of the engine tamis ({error})") from error
 
 
 def _check_whole(path: Path) -> None:

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
-from pipeline.models import builtin_path, load_fasttext
+from pipeline.models import builtin_path, load_fasttext, load_judge
 from stages.extract import Extracted, ExtractSettings, Languages, RawRecord, extract_one, load_engines
 
 #: Reasons that may depend on time, memory or documents before, not on the document alone (a crash may be an allocation
@@ -47,6 +47,9 @@ RECYCLE_GROWTH_BYTES: Final = 200_000_000
 CACHE_DOCUMENTS: Final = 1_000
 #: Clock time for a child to import the parsers: 50 times what it takes.
 START_SECONDS: Final = 60.0
+#: Clock time for a child to compile the engine tamis, once on a machine: 30 times what it takes.
+COMPILE_SECONDS: Final = 600.0
+_WARM_UP: Final = RawRecord(content=b"<title>t</title><p>One page.</p>", media_type="text/html")
 #: The model that a cascade's gate asks: the one that the language stage uses unless told otherwise.
 GATE_MODEL: Final = "builtin/lid.176"
 #: With twenty labels the last has a probability of at most 0.05: what is not among them is below any useful gate.
@@ -196,9 +199,10 @@ class ParserChild:
         if child.settings != settings:
             # Importing the parsers is no document's cost: it has an exchange of its own, without limits.
             setup = _frame({"settings": settings.model_dump(mode="json")}, b"")
+            patience = COMPILE_SECONDS if settings.engine == "tamis" else START_SECONDS
             try:
-                self._send(child, setup, time.monotonic() + START_SECONDS)
-                header, _ = self._receive(child, time.monotonic() + START_SECONDS)
+                self._send(child, setup, time.monotonic() + patience)
+                header, _ = self._receive(child, time.monotonic() + patience)
             except (_ChildDiedError, _ClockError) as error:
                 # No document has been seen yet: what is wrong is the installation, and no row may hide that.
                 raise RuntimeError(
@@ -325,7 +329,7 @@ def _confine(parent: int) -> None:
 
 
 def _serve(requests: BinaryIO, responses: BinaryIO) -> None:
-    settings, languages = ExtractSettings(), None
+    settings, languages, judge = ExtractSettings(), None, None
     documents = 0
     while head := requests.read(_LENGTHS.size):
         head_bytes, body_bytes = _LENGTHS.unpack(head)
@@ -335,13 +339,17 @@ def _serve(requests: BinaryIO, responses: BinaryIO) -> None:
             settings = ExtractSettings(**request["settings"])
             load_engines(settings)
             languages = language_model(settings)
+            judge = load_judge() if settings.engine == "tamis" else None
+            # On a machine that has never run it, the engine is compiled now and not at the cost of a document.
+            if settings.engine == "tamis":
+                extract_one(_WARM_UP, settings, judge=judge)
             # Parsers write no files; what their import wrote (compiled modules) is written by now.
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
             gc.freeze()
             answer = _frame({"resident_bytes": _resident_bytes("self")}, b"")
         else:
             cpu_seconds = request.pop("cpu_seconds")
-            answer = _limited(RawRecord(content=content, **request), settings, cpu_seconds, languages)
+            answer = _limited(RawRecord(content=content, **request), settings, cpu_seconds, languages, judge)
             documents += 1
         responses.write(answer)
         responses.flush()
@@ -362,7 +370,9 @@ def language_model(settings: ExtractSettings) -> Languages | None:
     return languages
 
 
-def _limited(record: RawRecord, settings: ExtractSettings, cpu_seconds: float, languages: Languages | None) -> bytes:
+def _limited(
+    record: RawRecord, settings: ExtractSettings, cpu_seconds: float, languages: Languages | None, judge: Any
+) -> bytes:
     """The response to one document, made under its limits of CPU time and memory."""
     if sys.platform == "linux":
         mapped = int(Path("/proc/self/statm").read_bytes().split()[0]) * _PAGE_BYTES
@@ -370,7 +380,7 @@ def _limited(record: RawRecord, settings: ExtractSettings, cpu_seconds: float, l
     # SIGPROF's default action ends the process, in C code as well; to the microsecond, where RLIMIT_CPU counts seconds.
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     try:
-        result = extract_one(record, settings, languages=languages)
+        result = extract_one(record, settings, languages=languages, judge=judge)
         return _frame({name: getattr(result, name) for name in _RESULT_FIELDS}, result.text.encode())
     except MemoryError:
         result = _stopped("memory", float(settings.memory_bytes), "bytes of memory")

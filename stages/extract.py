@@ -23,11 +23,12 @@ from stages.stage import Settings, setting
 class ExtractSettings(Settings):
     """How text is extracted, and what a document may cost."""
 
-    engine: Literal["trafilatura", "resiliparse", "cascade"] = setting(
+    engine: Literal["trafilatura", "resiliparse", "cascade", "tamis"] = setting(
         "trafilatura",
         "HTML engine. trafilatura finds the main text best (F1 .93 on its own 567 pages), resiliparse (.84) is ten "
         "times as fast. cascade is trafilatura behind a gate: a cheap look at all visible text rules out pages that "
-        "the recipe's later stages would not keep (`gate_…`).",
+        "the recipe's later stages would not keep (`gate_…`). tamis is our own: one pass without a tree and a learned "
+        "judge (docs/extractor.md), faster than resiliparse, and without limits of depth or attributes.",
     )
     gate_languages: tuple[str, ...] = setting(
         (),
@@ -46,6 +47,10 @@ class ExtractSettings(Settings):
         "cascade: words of all visible text below which a page is ruled out. The main text has fewer still, so a stage "
         "that asks for this many words would drop it.",
         ge=0,
+    )
+    format: Literal["text", "markdown"] = setting(
+        "text",
+        "markdown keeps headings, lists, tables, code and emphasis as Markdown marks, with `engine: tamis`.",
     )
     pdf_engine: Literal["pypdfium2", "pymupdf"] = setting(
         "pypdfium2",
@@ -102,6 +107,12 @@ class ExtractSettings(Settings):
         "parsers and worker it stays under 1.5 GB.",
         ge=16_000_000,
     )
+
+    @model_validator(mode="after")
+    def _engine_knows_the_format(self) -> Self:
+        if self.format == "markdown" and self.engine != "tamis":
+            raise ValueError(f"format: markdown is not possible with engine: {self.engine}. Take engine: tamis")
+        return self
 
     @model_validator(mode="after")
     def _engine_is_installed(self) -> Self:
@@ -178,10 +189,13 @@ _UNSPACED: Final = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\u
 Languages = Callable[[str], Mapping[str, float]]
 
 
-def extract_one(record: RawRecord, settings: ExtractSettings, *, languages: Languages | None = None) -> Extracted:
+def extract_one(
+    record: RawRecord, settings: ExtractSettings, *, languages: Languages | None = None, judge: Any = None
+) -> Extracted:
     """Text of one record, or the reason why there is none. Same record, same result; raises MemoryError only.
 
-    `languages` is needed by a cascade with `gate_languages`, and by nothing else.
+    `languages` is needed by a cascade with `gate_languages`, and by nothing else; `judge`, a
+    `stages.extract_tamis.Judge`, by the engine tamis.
     """
     declared = (record.media_type or "").split(";")[0].strip().lower()
     kind = declared or None
@@ -190,7 +204,7 @@ def extract_one(record: RawRecord, settings: ExtractSettings, *, languages: Lang
         if kind == PDF:
             return _from_pdf(record.content, settings)
         _check_size(record.content, settings.max_html_bytes)
-        return _from_text(record, kind, settings, languages)
+        return _from_text(record, kind, settings, languages, judge)
     except RefusedError as refused:
         return Extracted(
             media_type=kind,
@@ -224,6 +238,8 @@ def load_engines(settings: ExtractSettings) -> None:
     """Import the parsers that `settings` name, so that no document pays for it."""
     importlib.import_module("stages.extract_html")
     importlib.import_module("stages.extract_pdf")
+    if settings.engine == "tamis":
+        importlib.import_module("stages.extract_tamis")
     if settings.pdf_engine == "pymupdf":
         importlib.import_module("pymupdf")
 
@@ -267,7 +283,9 @@ def _check_size(content: bytes, limit: int) -> None:
         raise RefusedError("too_large", f"{len(content)} bytes", measured=float(len(content)), threshold=float(limit))
 
 
-def _from_text(record: RawRecord, kind: str, settings: ExtractSettings, languages: Languages | None) -> Extracted:
+def _from_text(
+    record: RawRecord, kind: str, settings: ExtractSettings, languages: Languages | None, judge: Any
+) -> Extracted:
     decoded = decode(record.content, declared=record.charset)
     if decoded.unreadable > settings.max_unreadable:
         raise RefusedError(
@@ -278,6 +296,8 @@ def _from_text(record: RawRecord, kind: str, settings: ExtractSettings, language
         )
     if kind == PLAIN:
         return _result(PLAIN, title=None, text=clean_text(decoded.text))
+    if settings.engine == "tamis":
+        return _with_tamis(decoded.text, settings, judge)
     scan = scan_html(decoded.text, max_attributes=settings.max_attributes, max_depth=settings.max_depth)
     # Not at the top: the driver reads settings without loading parsers.
     engines = importlib.import_module("stages.extract_html")
@@ -287,6 +307,13 @@ def _from_text(record: RawRecord, kind: str, settings: ExtractSettings, language
     engine = engines.with_resiliparse if settings.engine == "resiliparse" else engines.with_trafilatura
     found = engine(decoded.text, scan=scan, max_depth=settings.max_depth)
     return _result(HTML, title=found.title, text=found.text, visible=scan.visible_characters)
+
+
+def _with_tamis(page: str, settings: ExtractSettings, judge: Any) -> Extracted:
+    assert judge is not None, "the engine tamis is given a judge"
+    found = importlib.import_module("stages.extract_tamis").judged(page.encode("utf-8", "replace"), judge)
+    text = found.text(markdown=settings.format == "markdown")
+    return _result(HTML, title=found.title, text=text, visible=found.visible_characters)
 
 
 def _gate(visible: str, settings: ExtractSettings, languages: Languages | None) -> None:

@@ -5,6 +5,7 @@ than a fixed number of bytes for each byte of the page.
 """
 
 import io
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ import numpy as np
 from stages import html_blocks as reading
 from stages import html_features as seeing
 from stages.clean import clean_title
-from stages.html_names import NUMBER, TOKEN_BUCKETS
+from stages.html_names import NUMBER
 from stages.html_render import BLOCK_BYTES, render
 
 #: Rows that are judged at a time: their features stay in the processor's cache.
@@ -21,7 +22,14 @@ _CHUNK: Final = 64
 #: Scores are logits in 1/1024.
 SCALE: Final = 1024
 _LIMIT: Final = 32_000
+#: How far below the best block others are main text too, on a page without any that reaches the threshold; and the
+#: score below which not even the best is.
+_NEAR: Final = 1000
+_HOPELESS: Final = -6000
 _TITLE: Final = NUMBER["title"]
+#: Inline marks, and what stands for one between cells.
+_MARKS: Final = bytes([2, 3, 4, 5, 6, 7, 14, 15])
+_CELLS: Final = bytes.maketrans(bytes([reading.NEXT_CELL]), b" ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +63,9 @@ class Judge:
                 Trees(nodes=arrays[f"{name}_nodes"], leaves=arrays[f"{name}_leaves"], roots=arrays[f"{name}_roots"])
                 for name in ("first", "second")
             ]
-            return cls(tokens=arrays["tokens"], first=parts[0], second=parts[1], threshold=int(arrays["threshold"]))
+            return cls(
+                tokens=arrays["tokens"], first=parts[0], second=parts[1], threshold=int(arrays["threshold"].item())
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +82,10 @@ class Blocks:
 
     def __len__(self) -> int:
         return len(self.wide)
+
+    def plain(self, block: int) -> str:
+        """The text of one block on its own."""
+        return self.raw(block).translate(_CELLS, _MARKS).decode("utf-8").strip()
 
     def raw(self, block: int) -> bytes:
         """The bytes of one block, inline marks included."""
@@ -92,8 +106,73 @@ def blocks_of(page: bytes, judge_tokens: Any, *, collect: bool = False) -> Block
     seen = np.empty(((tags + 1) * (reading.MAX_TOKENS + 1) if collect else 0, 2), np.int32)
     blocks, elements, end, count = reading.read_blocks(source, judge_tokens, text, wide, narrow, parents, stack, seen)
     return Blocks(
-        text=text, text_end=end, wide=wide[:blocks], narrow=narrow[:blocks], parents=parents[:elements], seen=seen[:count]
+        text=text,
+        text_end=end,
+        wide=wide[:blocks],
+        narrow=narrow[:blocks],
+        parents=parents[:elements],
+        seen=seen[:count],
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A page with its blocks judged."""
+
+    blocks: Blocks
+    #: int16[blocks], in 1/SCALE of a logit: what the judge thinks of each.
+    scores: Any
+    #: bool[blocks]: main text.
+    keep: Any
+    #: Characters of all blocks that are not white space, menus included.
+    visible_characters: int
+
+    @property
+    def title(self) -> str | None:
+        return title_of(self.blocks)
+
+    def text(self, *, markdown: bool = False) -> str:
+        """The main text; empty if there is none."""
+        return rendered(self.blocks, self.keep, markdown=markdown)
+
+    def shown(self) -> list[tuple[str, float, bool]]:
+        """Each block with its score as a probability and whether it is main text, in the page's order."""
+        return [
+            (self.blocks.plain(block), 1 / (1 + math.exp(-int(self.scores[block]) / SCALE)), bool(self.keep[block]))
+            for block in range(len(self.blocks))
+        ]
+
+
+def judged(page: bytes, judge: Judge) -> Page:
+    """The blocks of a page in UTF-8 and what `judge` makes of them. Never raises on any page but MemoryError."""
+    blocks = blocks_of(page, judge.tokens)
+    made = measured(blocks)
+    number = len(blocks)
+    first, second = np.empty(number, np.int16), np.empty(number, np.int16)
+    seeing.judge(
+        blocks.wide, blocks.narrow, number, blocks.parents, len(blocks.parents), made.sizes, made.counts, made.totals,
+        made.paths, made.repeats, made.page, judge.first.nodes, judge.first.leaves, judge.first.roots,
+        judge.second.nodes, judge.second.leaves, judge.second.roots, np.empty((_CHUNK, seeing.SECOND), np.int32),
+        np.empty(_CHUNK, np.int64), first, second,
+    )  # fmt: skip
+    titles = blocks.narrow[:, reading.TAG] == _TITLE
+    second[titles] = -_LIMIT
+    return Page(
+        blocks=blocks,
+        scores=second,
+        keep=chosen(second, judge.threshold) & ~titles,
+        visible_characters=int(made.page[seeing.PAGE_VISIBLE]),
+    )
+
+
+def chosen(scores: Any, threshold: int) -> Any:
+    """bool[blocks]: those from the threshold on; where there is none, those near the best, as long as that is not
+    hopeless, since a page that says anything says it somewhere."""
+    keep = scores >= threshold
+    if not keep.any() and len(scores):
+        best = int(scores.max())
+        keep = scores >= max(best - _NEAR, _HOPELESS)
+    return keep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +192,8 @@ def measured(blocks: Blocks) -> Measured:
     made = Measured(
         sizes=np.empty((number, seeing.SIZES), np.int32),
         counts=np.empty((number, seeing.COUNTS), np.uint8),
-        totals=np.zeros((elements, 3), np.int32),
-        paths=np.zeros((seeing.BUCKETS, 3), np.int32),
+        totals=np.zeros((elements, 4), np.int32),
+        paths=np.zeros((seeing.BUCKETS, 4), np.int32),
         repeats=np.zeros(seeing.BUCKETS + 1024, np.int32),
         page=np.zeros(seeing.PAGE, np.int32),
     )
@@ -144,8 +223,8 @@ def second_features(blocks: Blocks, made: Measured, first: Any, scores: Any) -> 
         made.paths,
     )  # fmt: skip
     seeing.second_rows(
-        0, len(blocks), blocks.wide, len(blocks), blocks.parents, made.sizes, made.totals, made.paths, made.page, scores,
-        positive, best, rows,
+        0, len(blocks), blocks.wide, len(blocks), blocks.parents, made.totals, made.paths, made.page, scores, positive,
+        best, rows,
     )  # fmt: skip
     return rows
 
@@ -166,10 +245,10 @@ def rendered(blocks: Blocks, keep: Any, *, markdown: bool) -> str:
     lengths = np.diff(blocks.wide[:, reading.START], append=blocks.text_end)
     out = np.empty(4 * int(lengths[keep].sum()) + BLOCK_BYTES * int(keep.sum()) + 16, np.uint8)
     end = render(blocks.text, blocks.text_end, blocks.wide, blocks.narrow, len(blocks), keep, markdown, out)
-    return out[:end].tobytes().decode("utf-8")
+    return out[:end].tobytes().decode("utf-8").strip()
 
 
 def title_of(blocks: Blocks) -> str | None:
     for block in np.flatnonzero(blocks.narrow[:, reading.TAG] == _TITLE)[:1]:
-        return clean_title(blocks.raw(int(block)).decode("utf-8"))
+        return clean_title(blocks.plain(int(block)))
     return None

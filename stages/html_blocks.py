@@ -26,7 +26,6 @@ from stages.html_names import (
     ENTITY_FIRST,
     ENTITY_KEYS,
     ENTITY_SECOND,
-    ENTITY_SLOTS,
     ENTITY_VALUES,
     HANDED_DOWN,
     NUMBER,
@@ -65,14 +64,12 @@ _PUSH, _BREAK, _VOID, _SKIP, _RAW, _SCOPE = (
     names.PUSH, names.BREAK, names.VOID, names.SKIP, names.RAW, names.SCOPE,
 )  # fmt: skip
 _HEADING_TAG, _CELL = names.HEADING_TAG, names.CELL
-_P, _DIV, _LI, _UL, _OL, _DIR, _MENU, _ADDRESS = (NUMBER[n] for n in ("p", "div", "li", "ul", "ol", "dir", "menu", "address"))
+_P, _DIV, _LI, _OL, _ADDRESS = (NUMBER[n] for n in ("p", "div", "li", "ol", "address"))
 _TABLE, _TR, _TD, _TH, _THEAD, _TBODY, _TFOOT = (
     NUMBER[n] for n in ("table", "tr", "td", "th", "thead", "tbody", "tfoot")
 )
 _DT, _DD, _OPTION, _PRE, _LISTING, _SCRIPT = (NUMBER[n] for n in ("dt", "dd", "option", "pre", "listing", "script"))
-_TITLE, _TEXTAREA, _XMP, _BODY, _BR, _A, _H1, _SELECT = (
-    NUMBER[n] for n in ("title", "textarea", "xmp", "body", "br", "a", "h1", "select")
-)
+_TITLE, _TEXTAREA, _BODY, _BR, _A, _H1 = (NUMBER[n] for n in ("title", "textarea", "body", "br", "a", "h1"))
 _B, _STRONG, _I, _EM, _CODE, _KBD, _SAMP, _TT = (
     NUMBER[n] for n in ("b", "strong", "i", "em", "code", "kbd", "samp", "tt")
 )
@@ -146,6 +143,11 @@ def _named(page: Any, at: int, name: int, length: int) -> bool:
 
 
 @compiled
+def _comment_begins(page: Any, at: int) -> bool:
+    return at + 3 < page.size and page[at + 1] == 33 and page[at + 2] == 45 and page[at + 3] == 45
+
+
+@compiled
 def _raw_end(page: Any, at: int, name: int, length: int, script: bool) -> int:
     """Where the end tag of an element of raw text begins; -1 if there is none.
 
@@ -161,7 +163,14 @@ def _raw_end(page: Any, at: int, name: int, length: int, script: bool) -> int:
                 state = 1
             elif script and state == 1 and _named(page, at + 1, name, length):
                 state = 2
-            elif script and state == 0 and at + 3 < size and page[at + 1] == 33 and page[at + 2] == 45 and page[at + 3] == 45:
+            elif (
+                script
+                and state == 0
+                and at + 3 < size
+                and page[at + 1] == 33
+                and page[at + 2] == 45
+                and page[at + 3] == 45
+            ):
                 state = 1
                 at += 1
         elif byte == 62 and state > 0 and at >= 2 and page[at - 1] == 45 and page[at - 2] == 45:
@@ -264,7 +273,12 @@ def _hides(page: Any, begin: int, end: int) -> bool:
     """Whether a style says `display: none`."""
     end = min(end, begin + _VALUE_BYTES)
     for k in range(begin, end - 11):
-        if (page[k] | 32) == 100 and (page[k + 1] | 32) == 105 and (page[k + 4] | 32) == 108 and (page[k + 6] | 32) == 121:
+        if (
+            (page[k] | 32) == 100
+            and (page[k + 1] | 32) == 105
+            and (page[k + 4] | 32) == 108
+            and (page[k + 6] | 32) == 121
+        ):
             j = k + 7
             while j < end and (page[j] == 32 or page[j] == 58):
                 j += 1
@@ -396,8 +410,9 @@ def read_blocks(
 ) -> tuple[int, int, int, int]:
     """Blocks of `page` (UTF-8): their text and columns go to the arrays given, which `blocks_of` makes large enough.
 
-    `parents`: of each element the one that it stands in. `seen`: (bucket, element, or -1 - block for inline ones) of each
-    class token, for who trains; empty for who does not. Returns the numbers of blocks, elements, text bytes, tokens.
+    `parents`: of each element the one that it stands in. `seen`: (bucket, element, or -1 - block for inline ones) of
+    each class token, for who trains; empty for who does not. Returns the numbers of blocks, elements, text bytes and
+    tokens.
     """
     size = page.size
     tokens = np.zeros(MAX_TOKENS + 1, np.int32)
@@ -457,7 +472,7 @@ def read_blocks(
                 if letter:
                     tokens[found[0]] = token_hash & _BUCKET_MASK
                     found[0] += 1
-            elif after == 33 and at + 3 < size and page[at + 2] == 45 and page[at + 3] == 45:
+            elif _comment_begins(page, at):
                 at = _comment_end(page, at + 4)
                 continue
             elif after in (33, 63, 47):
@@ -673,10 +688,7 @@ def read_blocks(
                 if (visible if cut == 0 else 1) > 0 and stop > begin:
                     while stop > begin and text[stop - 1] in (10, 32, NEXT_CELL, 9):
                         stop -= 1
-                    if held:
-                        row_ = held_row
-                    else:
-                        row_ = stack[top]
+                    row_ = held_row if held else stack[top]
                     wide[blocks, START] = begin
                     wide[blocks, ELEMENT] = row_[_S_ELEMENT]
                     wide[blocks, FLAGS] = row_[_S_FLAGS]

@@ -1,4 +1,4 @@
-"""What the judge sees of each block: one row of whole numbers, from the block, its neighbours, its elements and the page.
+"""What the judge sees of each block: a row of whole numbers, from the block, its neighbours, elements and page.
 
 All of it is integer arithmetic in a fixed order, so that a row is the same on every machine. Shares are in thousandths,
 characters count three times where a script writes words with few of them (Chinese, Japanese, Korean).
@@ -42,11 +42,13 @@ _BUCKET_MASK = BUCKETS - 1
 _GOOD_CHARACTERS: Final = 80
 _GOOD_LINKED: Final = 300
 _TITLE_BITS = 1023
+#: Blocks from which on prose is far away, however far.
+_FAR: Final = 50
 
 _BITS: Final = (
-    names.ARTICLE, names.MAIN, names.NAV, names.ASIDE, names.HEADER, names.FOOTER, names.FORM, names.FIGURE, names.QUOTE,
-    names.TABLE, names.LIST, names.PRE, names.HIDDEN, names.NOSCRIPT, names.SVG, names.PARAGRAPH, names.SECTION,
-    names.BODY_OF_ARTICLE, names.DEFINITIONS,
+    names.ARTICLE, names.MAIN, names.NAV, names.ASIDE, names.HEADER, names.FOOTER, names.FORM, names.FIGURE,
+    names.QUOTE, names.TABLE, names.LIST, names.PRE, names.HIDDEN, names.NOSCRIPT, names.SVG, names.PARAGRAPH,
+    names.SECTION, names.BODY_OF_ARTICLE, names.DEFINITIONS,
 )  # fmt: skip
 _TITLE = names.NUMBER["title"]
 _LEVELS: Final = 5
@@ -56,6 +58,7 @@ FIRST: Final = 31 + len(_BITS) + 3 * _LEVELS + 7 + 4 + 2 * _AROUND * 6
 SECOND: Final = FIRST + 9 + 2 + 2 + 6 + 5
 _OFFSET, _PRIME = 0x811C9DC5, 0x01000193
 _CAP: Final = 1_000_000
+_LIMIT: Final = 32_000
 
 
 @compiled
@@ -201,13 +204,14 @@ def measure(
 
 @compiled
 def first_rows(
-    low: int, high: int, wide: Any, narrow: Any, blocks: int, parents: Any, sizes: Any, counts: Any, totals: Any, paths: Any,
-    repeats: Any, page: Any, position: int, rows: Any,
+    low: int, high: int, wide: Any, narrow: Any, blocks: int, parents: Any, sizes: Any, counts: Any, totals: Any,
+    paths: Any, repeats: Any, page: Any, position: int, rows: Any,
 ) -> int:  # fmt: skip
-    """Features of blocks `low` to `high` into `rows`; `position`: characters before `low`. Returns those before `high`."""
+    """Features of blocks `low` to `high` into `rows`; `position`: characters before `low`. Returns those before
+    `high`."""
     page_characters = max(1, page[PAGE_CHARACTERS])
-    since_good = 999
-    for block in range(low - 1, max(-1, low - 50), -1):
+    since_good = _FAR
+    for block in range(low - 1, max(-1, low - 1 - _FAR), -1):
         if _is_good(sizes[block, CHARACTERS], sizes[block, LINKED]):
             since_good = low - block - 1
             break
@@ -267,8 +271,8 @@ def first_rows(
         row[at + 6] = _per_mille(characters, max(1, page[PAGE_LONGEST]))
         at += 7
         if until_good < 0:
-            until_good = 999
-            for after in range(block + 1, min(blocks, block + 50)):
+            until_good = _FAR
+            for after in range(block + 1, min(blocks, block + _FAR)):
                 if _is_good(sizes[after, CHARACTERS], sizes[after, LINKED]):
                     until_good = after - block
                     break
@@ -290,8 +294,8 @@ def first_rows(
             else:
                 row[at : at + 6] = -1
             at += 6
-        since_good = 0 if good else min(since_good + 1, 999)
-        until_good = until_good - 1 if until_good > 1 and until_good < 999 else -1
+        since_good = 0 if good else min(since_good + 1, _FAR)
+        until_good = until_good - 1 if 1 < until_good < _FAR else -1
         if narrow[block, TAG] != _TITLE:
             position += characters
     return position
@@ -301,10 +305,10 @@ def first_rows(
 def spread_scores(
     wide: Any, narrow: Any, blocks: int, parents: Any, elements: int, sizes: Any, scores: Any, totals: Any, paths: Any
 ) -> tuple[int, int]:
-    """Overwrite totals[:, 2] and paths[:, 2] by the characters of blocks with a positive score; returns the page's
-    number of such characters and its best score."""
-    totals[:elements, 2] = 0
-    paths[:, 2] = 0
+    """Fill totals[:, 3] and paths[:, 3] with the characters of blocks with a positive score; returns the page's number
+    of such characters and its best score."""
+    totals[:elements, 3] = 0
+    paths[:, 3] = 0
     positive, best = 0, -32767
     for block in range(blocks):
         if narrow[block, TAG] == _TITLE:
@@ -313,16 +317,16 @@ def spread_scores(
         if scores[block] > 0:
             characters = sizes[block, CHARACTERS]
             positive += characters
-            totals[wide[block, ELEMENT], 2] += characters
-            paths[wide[block, PATH] & _BUCKET_MASK, 2] += characters
+            totals[wide[block, ELEMENT], 3] += characters
+            paths[wide[block, PATH] & _BUCKET_MASK, 3] += characters
     for element in range(elements - 1, 0, -1):
-        totals[parents[element], 2] += totals[element, 2]
+        totals[parents[element], 3] += totals[element, 3]
     return positive, best
 
 
 @compiled
 def second_rows(
-    low: int, high: int, wide: Any, blocks: int, parents: Any, sizes: Any, totals: Any, paths: Any, page: Any, scores: Any,
+    low: int, high: int, wide: Any, blocks: int, parents: Any, totals: Any, paths: Any, page: Any, scores: Any,
     positive: int, best: int, rows: Any,
 ) -> None:  # fmt: skip
     """The further features of the second judge, behind those of the first in `rows`."""
@@ -351,15 +355,21 @@ def second_rows(
         at += 2
         element = wide[block, ELEMENT]
         for _ in range(6):
-            row[at] = _per_mille(totals[element, 2], totals[element, 0])
+            row[at] = _per_mille(totals[element, 3], totals[element, 0])
             at += 1
             element = parents[element]
         path = paths[wide[block, PATH] & _BUCKET_MASK]
-        row[at] = _per_mille(path[2], path[1])
+        row[at] = _per_mille(path[3], path[1])
         row[at + 1] = best - scores[block]
         row[at + 2] = min(positive, _CAP)
         row[at + 3] = _per_mille(positive, page[PAGE_CHARACTERS])
         row[at + 4] = best
+
+
+@compiled
+def _score(total: int) -> int:
+    """Leaves count in 1/65536 of a logit, scores in 1/1024, which fits 16 bits for any logit worth telling apart."""
+    return min(max(total >> 6, -_LIMIT), _LIMIT)
 
 
 @compiled
@@ -370,8 +380,38 @@ def add_trees(rows: Any, count: int, nodes: Any, leaves: Any, roots: Any, sums: 
         for row in range(count):
             node = root
             while node >= 0:
-                if rows[row, nodes[node, 0]] <= nodes[node, 1]:
-                    node = nodes[node, 2]
-                else:
-                    node = nodes[node, 3]
+                node = nodes[node, 2] if rows[row, nodes[node, 0]] <= nodes[node, 1] else nodes[node, 3]
             sums[row] += leaves[~node]
+
+
+@compiled
+def judge(
+    wide: Any, narrow: Any, blocks: int, parents: Any, elements: int, sizes: Any, counts: Any, totals: Any, paths: Any,
+    repeats: Any, page: Any, nodes: Any, leaves: Any, roots: Any, nodes2: Any, leaves2: Any, roots2: Any, rows: Any,
+    sums: Any, first: Any, second: Any,
+) -> None:  # fmt: skip
+    """Scores of both judges; `rows` and `sums` are room for as many blocks as are judged at a time."""
+    chunk = sums.size
+    position = 0
+    for low in range(0, blocks, chunk):
+        high = min(blocks, low + chunk)
+        position = first_rows(
+            low, high, wide, narrow, blocks, parents, sizes, counts, totals, paths, repeats, page, position, rows
+        )
+        sums[:] = 0
+        add_trees(rows, high - low, nodes, leaves, roots, sums)
+        for block in range(low, high):
+            first[block] = _score(sums[block - low])
+    # The first judge's features are made again and not kept: a row is ten times as large as the block's columns.
+    positive, best = spread_scores(wide, narrow, blocks, parents, elements, sizes, first, totals, paths)
+    position = 0
+    for low in range(0, blocks, chunk):
+        high = min(blocks, low + chunk)
+        position = first_rows(
+            low, high, wide, narrow, blocks, parents, sizes, counts, totals, paths, repeats, page, position, rows
+        )
+        second_rows(low, high, wide, blocks, parents, totals, paths, page, first, positive, best, rows)
+        sums[:] = 0
+        add_trees(rows, high - low, nodes2, leaves2, roots2, sums)
+        for block in range(low, high):
+            second[block] = _score(sums[block - low])

@@ -69,7 +69,8 @@ ELEMENTS: Final[dict[str, tuple[int, int]]] = {
     "search": (_P, FORM), "noscript": (_P, NOSCRIPT), "template": (_P | SCOPE, HIDDEN), "svg": (_P | SCOPE, SVG),
     "body": (PUSH, 0), "head": (0, 0), "html": (0, 0), "marquee": (_P | SCOPE, 0), "object": (_P | SCOPE, 0),
     "video": (_P, NOSCRIPT), "audio": (_P, NOSCRIPT), "canvas": (_P, NOSCRIPT), "frameset": (_P, 0),
-    "title": (_P | RAW, HEAD), "script": (SKIP, 0), "style": (SKIP, 0), "iframe": (SKIP | BREAK, 0), "noembed": (SKIP, 0),
+    "title": (_P | RAW, HEAD), "script": (SKIP, 0), "style": (SKIP, 0), "iframe": (SKIP | BREAK, 0),
+    "noembed": (SKIP, 0),
     "noframes": (_P, NOSCRIPT), "xmp": (_P | RAW, PRE), "plaintext": (_P, PRE),
     "br": (VOID, 0), "hr": (VOID | BREAK, 0), "img": (VOID, 0), "input": (VOID, 0), "meta": (VOID, 0),
     "link": (VOID, 0), "base": (VOID, 0), "wbr": (VOID, 0), "col": (VOID, 0), "embed": (VOID, 0), "area": (VOID, 0),
@@ -130,31 +131,35 @@ _PARTICLES: Final = "的是在了不和有这為为我他の は が を に と
 #: Beyond the lists that stages judge documents by: the commonest words of further languages, so that prose of these
 #: can be told from menus too.
 _FURTHER: Final = (
-    "a an is was it for on as with by at this from are not you he they we his her has had will or but which one all "
-    "ein eine nicht mit sich auf für dem des sie er es auch als an wie wird aus im bei war noch hat oder "
-    "un une dans pour que qui sur pas plus par au avec il elle ce sont son du en ne se "
-    "por con para una su al lo como más o pero sus le ya este sí porque esta entre "
-    "non sono della del dei con più anche alla nel gli una ma ha si come dal "
-    "o a os as um uma não mais dos mas ao ele das à seu sua ou quando muito nos já "
-    "het een zijn niet met voor aan dat te hij ook maar bij om er "
-    "och det som på de är med inte han den var jag ett om hade men "
-    "og er på en av som til ikke med for at han de det var jeg "
-    "w i z o się jest nie od za przez ale tak jak po co "
-    "a je v na se s z že o do i si jako za by "
-    "és a az hogy nem is egy de van meg ez csak "
-    "ve bir bu da de için ile çok daha gibi ne var "
-    "ja on ei se että oli hän mutta niin kun ovat "
-    "și de la în cu pe nu care este din un mai "
-    "и в не на я что с он как это по но они мы за из у же от так его "
-    "і в на не що з до та як у за це від про є "
-    "και το η ο να του της με για που είναι από σε δεν "
-    "في من على أن إلى عن مع هذا التي ما لا هو كان "
-    "של את על לא זה עם הוא כי גם או "
-    "के में है की से को और का पर यह "
-    "yang dan di dari untuk dengan ini itu pada tidak "
-    "của và là có trong cho được với không một các "
-).split()
-_WORDS: Final = sorted({word for words in STOP_WORDS.values() for word in words} | set(_FURTHER) | set(_PARTICLES))
+    "a an is was it for on as with by at this from are not you he they we his her has had will or but which one all",
+    "ein eine nicht mit sich auf für dem des sie er es auch als an wie wird aus im bei war noch hat oder",
+    "un une dans pour que qui sur pas plus par au avec il elle ce sont son du en ne se",
+    "por con para una su al lo como más o pero sus le ya este sí porque esta entre",
+    "non sono della del dei con più anche alla nel gli una ma ha si come dal",
+    "o a os as um uma não mais dos mas ao ele das à seu sua ou quando muito nos já",
+    "het een zijn niet met voor aan dat te hij ook maar bij om er",
+    "och det som på de är med inte han den var jag ett om hade men",
+    "og er på en av som til ikke med for at han de det var jeg",
+    "w i z o się jest nie od za przez ale tak jak po co",
+    "a je v na se s z že o do i si jako za by",
+    "és a az hogy nem is egy de van meg ez csak",
+    "ve bir bu da de için ile çok daha gibi ne var",
+    "ja on ei se että oli hän mutta niin kun ovat",
+    "și de la în cu pe nu care este din un mai",
+    "и в не на я что с он как это по но они мы за из у же от так его",
+    "і в на не що з до та як у за це від про є",
+    "και το η ο να του της με για που είναι από σε δεν",
+    "في من على أن إلى عن مع هذا التي ما لا هو كان",
+    "של את על לא זה עם הוא כי גם או",
+    "के में है की से को और का पर यह",
+    "yang dan di dari untuk dengan ini itu pada tidak",
+    "của và là có trong cho được với không một các",
+)
+_WORDS: Final = sorted(
+    {word for words in STOP_WORDS.values() for word in words}
+    | {word for words in _FURTHER for word in words.split()}
+    | set(_PARTICLES)
+)
 STOP_KEYS, STOP_VALUES = _slots([fnv(word.encode()) for word in _WORDS], STOP_SLOTS)
 
 ATTRIBUTES: Final = {

@@ -141,6 +141,8 @@ def render(text: Any, text_end: int, wide: Any, narrow: Any, blocks: int, keep: 
                 out[at] = byte
                 at += 1
             elif byte == 10:
+                while at and out[at - 1] in (32, 9):
+                    at -= 1
                 if markdown and (level or is_row):
                     out[at] = 32
                 else:
@@ -156,13 +158,17 @@ def render(text: Any, text_end: int, wide: Any, narrow: Any, blocks: int, keep: 
                 out[at], out[at + 1], out[at + 2] = 32, 124, 32
                 at += 3
                 cells += 1
-            elif (bold and (byte in (BOLD_ON, BOLD_OFF))):
+            elif byte == NEXT_CELL:
+                if k > begin:
+                    out[at] = 32
+                    at += 1
+            elif bold and byte in (BOLD_ON, BOLD_OFF):
                 out[at] = out[at + 1] = 42
                 at += 2
-            elif (italic and (byte in (ITALIC_ON, ITALIC_OFF))):
+            elif italic and byte in (ITALIC_ON, ITALIC_OFF):
                 out[at] = 42
                 at += 1
-            elif (code and (byte in (CODE_ON, CODE_OFF))):
+            elif code and byte in (CODE_ON, CODE_OFF):
                 out[at] = 96
                 at += 1
         if markdown and is_row:
