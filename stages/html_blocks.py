@@ -28,13 +28,14 @@ from stages.html_names import (
     ENTITY_SECOND,
     ENTITY_VALUES,
     HANDED_DOWN,
+    KINDS_OF_NAMES,
     NUMBER,
     WINDOWS_1252,
 )
 
 #: Columns of a block, `wide` (int32) and `narrow` (int16).
-START, ELEMENT, FLAGS, PATH = range(4)
-WIDE: Final = 4
+START, ELEMENT, FLAGS, PATH, KINDS = range(5)
+WIDE: Final = 5
 TAG, DEPTH, LIST_DEPTH, ORDINAL, OWN, INLINE, SUM, MIN, MAX, SHAPE, TAGS = range(11)
 NARROW: Final = 11
 #: Bits of SHAPE beside the heading level (0 to 6).
@@ -49,8 +50,8 @@ LINK_ON, LINK_OFF, BOLD_ON, BOLD_OFF, ITALIC_ON, ITALIC_OFF, CODE_ON, CODE_OFF, 
 #: Open elements that are remembered one by one. Real pages nest up to about 60 deep, hostile ones by the million.
 STACK: Final = 4096
 _S_TAG, _S_ELEMENT, _S_FLAGS, _S_PATH, _S_OWN, _S_SUM, _S_MIN, _S_MAX, _S_COUNT, _S_LISTS, _S_ORDINAL = range(11)
-_S_LEVEL, _S_ITEM, _S_TABLE = 11, 12, 13
-STACK_COLUMNS: Final = 14
+_S_LEVEL, _S_ITEM, _S_TABLE, _S_KINDS = 11, 12, 13, 14
+STACK_COLUMNS: Final = 15
 #: How far down the stack an end tag looks for its element: bounds the price of end tags that match nothing near.
 _REACH: Final = 256
 #: A cell with more visible bytes than this, or with a line break, is a block of its own and not part of a row.
@@ -99,7 +100,7 @@ def count_tags(page: Any) -> int:
                 opened += 1
         elif byte == 62:
             closed += 1
-    return min(opened, closed)
+    return int(min(opened, closed))
 
 
 @compiled
@@ -139,7 +140,7 @@ def _named(page: Any, at: int, name: int, length: int) -> bool:
         if (page[at + k] | 32) != (page[name + k] | 32):
             return False
     after = page[at + length]
-    return after in (62, 47, 32, 9, 10, 12, 13)
+    return bool(after in (62, 47, 32, 9, 10, 12, 13))
 
 
 @compiled
@@ -427,7 +428,7 @@ def read_blocks(
     stack[0, :] = 0
     top, over = 0, 0
     raw, raw_begin, raw_length, absent = 0, 0, 0, 0
-    begin = visible = lines = tags = inline = 0
+    begin = visible = lines = tags = inline = kinds = 0
     pending, spaced, linked, held, skip_newline = False, True, False, False, False
     cell_start, cell_visible, cell_breaks, row_cells = 0, 0, False, False
     last_item = last_table = 0
@@ -555,8 +556,8 @@ def read_blocks(
                     out += 1
                 else:
                     out = _utf8(code, text, out)
-                    if second:
-                        out = _utf8(second, text, out)
+                if second:
+                    out = _utf8(second, text, out)
                 visible += 1
                 lines = 0
                 if not preserve and second == 0:
@@ -610,6 +611,7 @@ def read_blocks(
             if action == 1:
                 for k in range(found[0] - 1):
                     inline += weights[tokens[k]]
+                    kinds |= KINDS_OF_NAMES[tokens[k]]
                     if collect:
                         seen[seen_count, 0], seen[seen_count, 1] = tokens[k], -1 - blocks
                         seen_count += 1
@@ -693,6 +695,7 @@ def read_blocks(
                     wide[blocks, ELEMENT] = row_[_S_ELEMENT]
                     wide[blocks, FLAGS] = row_[_S_FLAGS]
                     wide[blocks, PATH] = row_[_S_PATH]
+                    wide[blocks, KINDS] = row_[_S_KINDS] | (kinds & 0x7FFF) << 16
                     narrow[blocks, TAG] = row_[_S_TAG]
                     narrow[blocks, DEPTH] = min(top + over, 32767)
                     narrow[blocks, LIST_DEPTH] = row_[_S_LISTS]
@@ -725,7 +728,7 @@ def read_blocks(
             if not visible:
                 begin = min(begin, out)
             out = begin
-            visible = lines = tags = inline = 0
+            visible = lines = tags = inline = kinds = 0
             pending, spaced, held = False, True, False
             cell_start, cell_visible, cell_breaks, row_cells = out, 0, False, False
             if linked:
@@ -754,9 +757,10 @@ def read_blocks(
             if top + 1 >= STACK:
                 over += 1
                 continue
-            own = 0
+            own = own_kinds = 0
             for k in range(found[0]):
                 own += weights[tokens[k]]
+                own_kinds |= KINDS_OF_NAMES[tokens[k]]
                 if collect:
                     seen[seen_count, 0], seen[seen_count, 1] = tokens[k], elements
                     seen_count += 1
@@ -772,6 +776,8 @@ def read_blocks(
             first = tokens[0] if found[0] > 1 else 0
             new[_S_PATH] = ((above[_S_PATH] * 31 + tag) * 8209 + first) & 0x3FFFFFFF
             new[_S_SUM] = ((above[_S_SUM] * 7) >> 3) + (own >> 3)
+            # Low half: all elements around; high half: the nearest, and what is inline.
+            new[_S_KINDS] = (above[_S_KINDS] & 0xFFFF) | own_kinds | (own_kinds & 0x7FFF) << 16
             new[_S_MIN] = min(above[_S_MIN], own)
             new[_S_MAX] = max(above[_S_MAX], own)
             if HANDED_DOWN[tag] & _LIST_BIT:

@@ -13,6 +13,7 @@ from stages.html_blocks import (
     ELEMENT,
     FLAGS,
     INLINE,
+    KINDS,
     LINK_OFF,
     LINK_ON,
     LIST_DEPTH,
@@ -26,11 +27,11 @@ from stages.html_blocks import (
     TAG,
     TAGS,
 )
-from stages.html_names import STOP_KEYS, STOP_SLOTS, STOP_VALUES
+from stages.html_names import KINDS_OF_WORDS, STOP_KEYS, STOP_SLOTS, STOP_VALUES, TOKEN_BUCKETS
 
 #: Columns of `sizes` (int32) and `counts` (uint8) of a block, of `totals` of an element, and of `page`.
-CHARACTERS, LINKED, HASH = range(3)
-SIZES: Final = 3
+CHARACTERS, LINKED, HASH, SAID = range(4)
+SIZES: Final = 4
 WORDS, STOPS, ENDS, COMMAS, CAPITALS, DIGITS, LINES, IN_TITLE = range(8)
 COUNTS: Final = 8
 PAGE_CHARACTERS, PAGE_LINKED, PAGE_GOOD, PAGE_GOOD_BLOCKS, PAGE_VISIBLE, PAGE_LONGEST = range(6)
@@ -44,6 +45,8 @@ _GOOD_LINKED: Final = 300
 _TITLE_BITS = 1023
 #: Blocks from which on prose is far away, however far.
 _FAR: Final = 50
+#: Words of a text that may be a label of what follows.
+_HEADING_WORDS: Final = 8
 
 _BITS: Final = (
     names.ARTICLE, names.MAIN, names.NAV, names.ASIDE, names.HEADER, names.FOOTER, names.FORM, names.FIGURE,
@@ -54,7 +57,7 @@ _TITLE = names.NUMBER["title"]
 _LEVELS: Final = 5
 _AROUND: Final = 3
 #: Features of the first judge, and those that the second has besides.
-FIRST: Final = 31 + len(_BITS) + 3 * _LEVELS + 7 + 4 + 2 * _AROUND * 6
+FIRST: Final = 31 + 4 * names.KINDS - 1 + len(_BITS) + 3 * _LEVELS + 7 + 4 + 2 * _AROUND * 6
 SECOND: Final = FIRST + 9 + 2 + 2 + 6 + 5
 _OFFSET, _PRIME = 0x811C9DC5, 0x01000193
 _CAP: Final = 1_000_000
@@ -95,7 +98,7 @@ def measure(
         end = wide[block + 1, START] if block + 1 < blocks else text_end
         is_title = narrow[block, TAG] == _TITLE
         characters = linked = words = stops = ends = commas = capitals = digits = lines = known = visible = 0
-        letters = 0
+        letters = said = 0
         word, whole, in_link = _OFFSET, _OFFSET, False
         k = begin
         while k <= end:
@@ -147,6 +150,8 @@ def measure(
                     if letters:
                         words += 1
                         stops += _stop(word)
+                        if words <= _HEADING_WORDS:
+                            said |= KINDS_OF_WORDS[word & (TOKEN_BUCKETS - 1)]
                         if is_title:
                             if letters > 2:
                                 bits[word & _TITLE_BITS] = 1
@@ -169,6 +174,8 @@ def measure(
             k += 1
         sizes[block, CHARACTERS], sizes[block, LINKED] = characters, min(linked, characters)
         sizes[block, HASH] = whole & 0x7FFFFFFF
+        # A text of many words is about many things.
+        sizes[block, SAID] = said if words <= _HEADING_WORDS else 0
         some = max(1, characters)
         counts[block, WORDS] = min(words, 255)
         counts[block, STOPS] = min(255, stops * 255 // max(1, words))
@@ -216,6 +223,12 @@ def first_rows(
             since_good = low - block - 1
             break
     until_good = -1
+    # What the last heading says; one far above says nothing.
+    label = label_at = 0
+    for block in range(low - 1, max(-1, low - 1 - _FAR), -1):
+        if narrow[block, SHAPE] & 7:
+            label, label_at = sizes[block, SAID], block
+            break
     for block in range(low, high):
         row = rows[block - low]
         characters, linked = sizes[block, CHARACTERS], sizes[block, LINKED]
@@ -253,6 +266,20 @@ def first_rows(
         for bit in _BITS:
             row[at] = (flags & bit) != 0
             at += 1
+        kinds = wide[block, KINDS]
+        for kind in range(names.KINDS):
+            row[at] = (kinds >> kind) & 1
+            at += 1
+        for kind in range(names.KINDS - 1):
+            row[at] = (kinds >> (16 + kind)) & 1
+            at += 1
+        said = sizes[block, SAID]
+        if block - label_at > _FAR:
+            label = 0
+        for kind in range(names.KINDS):
+            row[at] = (said >> kind) & 1
+            row[at + 1] = (label >> kind) & 1
+            at += 2
         element = wide[block, ELEMENT]
         for level in range(_LEVELS):
             row[at] = _per_mille(totals[element, 0], page_characters)
@@ -294,6 +321,8 @@ def first_rows(
             else:
                 row[at : at + 6] = -1
             at += 6
+        if narrow[block, SHAPE] & 7:
+            label, label_at = said, block
         since_good = 0 if good else min(since_good + 1, _FAR)
         until_good = until_good - 1 if 1 < until_good < _FAR else -1
         if narrow[block, TAG] != _TITLE:

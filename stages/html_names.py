@@ -84,7 +84,7 @@ BEHAVIOUR: Final = np.array([behaviour for behaviour, _ in ELEMENTS.values()], n
 HANDED_DOWN: Final = np.array([bits for _, bits in ELEMENTS.values()], np.int32)
 
 #: Buckets of class, id, role and element names whose weight the judge has learned.
-TOKEN_BUCKETS: Final = 1 << 13
+TOKEN_BUCKETS: Final = 1 << 15
 ELEMENT_SLOTS: Final = 1 << 10
 ENTITY_SLOTS: Final = 1 << 13
 STOP_SLOTS: Final = 1 << 12
@@ -161,6 +161,68 @@ _WORDS: Final = sorted(
     | set(_PARTICLES)
 )
 STOP_KEYS, STOP_VALUES = _slots([fnv(word.encode()) for word in _WORDS], STOP_SLOTS)
+
+#: What names of classes and short texts say about what they name: the vocabulary that extractors have always looked
+#: for (readability, trafilatura), by kind. Which kind speaks for what, the judge learns.
+_KINDS: Final = """
+comment comments commentlist commentarea commentsarea commentform disqus respond reply replies discussion discuss
+kommentar kommentare commentaire commentaires comentario comentarios commenti komentarze livefyre fbcomments
+
+related recommend recommended recommendation recommendations outbrain taboola teaser teasers readmore similar more
+popular trending mostread moreon morefrom suggest suggested suggestions carousel slider recirc upnext latest also
+ähnliche weitere mehr lire leia lees aussi también também leggi anche relacionadas relacionados verwandte
+
+cookie cookies consent gdpr cmp onetrust cookiebar notice privacy datenschutz terms policy
+
+share sharing social shariff sharedaddy addthis addtoany facebook twitter whatsapp pinterest follow linkedin teilen
+partager compartir condividi compartilhar instagram telegram
+
+author authors byline bio authorbox vcard avatar writer contributor autor autoren auteur autore about
+
+meta postmeta entrymeta date time published timestamp tags tag tagcloud category categories posted dateline info
+updated kategorien schlagwörter
+
+nav menu navbar navigation navi breadcrumb breadcrumbs pagination pager topbar submenu toc skip previous next search
+suche home
+
+sidebar widget widgets rail rightcol secondary complementary side
+
+newsletter subscribe subscription signup paywall optin mailchimp register login signin abo abonnieren abonner
+anmelden premium email
+
+modal popup overlay dialog lightbox tooltip drawer offcanvas toast alert
+
+ad ads advert advertisement sponsor sponsored promo promotion promoted anzeige werbung dfp adslot commercial
+shopping affiliate publicidad publicité pubblicità reklama
+
+footer foot copyright legal disclaimer impressum imprint colophon rights reserved contentinfo
+
+caption credit credits figcaption wpcaption gallery photo photos image images foto fotos bild getty reuters quelle
+
+article content entry post body story main text articlebody entrycontent postcontent storybody hentry maincontent
+bodytext paragraph richtext prose pagecontent articletext copy
+
+title headline heading subtitle deck standfirst lead intro summary excerpt kicker dek lede description abstract
+
+hidden hide invisible sr visually screenreader noprint print player video audio ticker
+""".strip().split("\n\n")
+KINDS: Final = len(_KINDS)
+
+
+def _kinds(seed: bytes) -> Any:
+    """int32[TOKEN_BUCKETS]: bits of the kinds that a word's bucket stands for."""
+    table = np.zeros(TOKEN_BUCKETS, np.int32)
+    for kind, words in enumerate(_KINDS):
+        for word in words.split():
+            for written in {word, word.capitalize()}:
+                # ASCII is compared in lower case, all else byte for byte.
+                lowered = "".join(letter.lower() if letter.isascii() else letter for letter in written)
+                table[fnv(seed + lowered.encode()) & (TOKEN_BUCKETS - 1)] |= 1 << kind
+    return table
+
+
+KINDS_OF_NAMES: Final = _kinds(b"class:")
+KINDS_OF_WORDS: Final = _kinds(b"")
 
 ATTRIBUTES: Final = {
     name: fnv(name.encode())
