@@ -241,7 +241,8 @@ def mutated(page: bytes, dice: random.Random) -> bytes:
 
 _SNIPPETS = (
     b"<", b">", b"&", b"&#", b"&#x", b"</", b"<!--", b"-->", b"<![CDATA[", b"<script>", b"</script>", b"<title>",
-    b"<pre>",     b"<textarea>", b"<table><tr><td>", b"</table>", b"<li>", b"</p>", b"<svg>", b"<template>", b"'", b'"', b"=", b"\0",
+    b"<pre>", b"<textarea>", b"<table><tr><td>", b"</table>", b"<li>", b"</p>", b"<svg>", b"<template>", b"'", b'"',
+    b"=", b"\0",
     b"\xff", b"\xe2\x82", b"<a href=x>", b"<td>", b"<br>", b"<select><option>", b"\x1f\x02", b"&nGt;", b"<plaintext>",
 )  # fmt: skip
 

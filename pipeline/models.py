@@ -24,7 +24,7 @@ BUILTIN: Final[dict[str, str]] = {
     "quality-en": "79f119c876e3a41ce52369157011cc68f7bc0185f3f8de588043aa43512f8e85",
     "toxicity-en": "dc0b9de583ffc774bae00ba47731028a1e258f4e7dd7ab4562b8d1793d69ce68",
     # Made by `tamis extractor train`; not fastText's.
-    "extractor": "020098c970caaf7e849f74f2839cfb9172d6ee78fd44d14be24b3de34f74dce6",
+    "extractor": "30f5919cf3df7fd573b3cffdd3034bfa3d35962d5782a764396c7718276916d8",
 }
 #: Bundled models that are not fastText's.
 _SUFFIX: Final = {"extractor": ".npz"}

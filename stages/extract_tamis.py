@@ -22,10 +22,12 @@ _CHUNK: Final = 64
 #: Scores are logits in 1/1024.
 SCALE: Final = 1024
 _LIMIT: Final = 32_000
-#: How far below the best block others are main text too, on a page without any that reaches the threshold; and the
-#: score below which not even the best is.
-_NEAR: Final = 1000
-_HOPELESS: Final = -6000
+#: Scores are told apart in steps of 1/16 logit between -8 and 8 when blocks are chosen.
+_LEVEL_BITS: Final = 6
+_HALF: Final = 8 * SCALE
+#: The chance that each step stands for, in 1/_ONE.
+_ONE: Final = 10_000
+_CHANCES: Final = np.array([round(_ONE / (1 + math.exp(8 - step / 16))) for step in range(256)], np.int64)
 _TITLE: Final = NUMBER["title"]
 #: Inline marks, and what stands for one between cells.
 _MARKS: Final = bytes([2, 3, 4, 5, 6, 7, 14, 15])
@@ -52,8 +54,8 @@ class Judge:
     tokens: Any
     first: Trees
     second: Trees
-    #: Score from which a block is main text.
-    threshold: int
+    #: What is taken from scores before blocks are chosen: more is stricter.
+    bias: int
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Judge":
@@ -63,9 +65,7 @@ class Judge:
                 Trees(nodes=arrays[f"{name}_nodes"], leaves=arrays[f"{name}_leaves"], roots=arrays[f"{name}_roots"])
                 for name in ("first", "second")
             ]
-            return cls(
-                tokens=arrays["tokens"], first=parts[0], second=parts[1], threshold=int(arrays["threshold"].item())
-            )
+            return cls(tokens=arrays["tokens"], first=parts[0], second=parts[1], bias=int(arrays["bias"].item()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,19 +160,27 @@ def judged(page: bytes, judge: Judge) -> Page:
     return Page(
         blocks=blocks,
         scores=second,
-        keep=chosen(second, judge.threshold) & ~titles,
+        keep=chosen(second, np.where(titles, 0, made.sizes[:, seeing.CHARACTERS]), judge.bias) & ~titles,
         visible_characters=int(made.page[seeing.PAGE_VISIBLE]),
     )
 
 
-def chosen(scores: Any, threshold: int) -> Any:
-    """bool[blocks]: those from the threshold on; where there is none, those near the best, as long as that is not
-    hopeless, since a page that says anything says it somewhere."""
-    keep = scores >= threshold
-    if not keep.any() and len(scores):
-        best = int(scores.max())
-        keep = scores >= max(best - _NEAR, _HOPELESS)
-    return keep
+def chosen(scores: Any, sizes: Any, bias: int) -> Any:
+    """bool[blocks]: those with which F1 by characters is largest, if the scores less `bias` are what they claim to be.
+
+    On a page whose main text is certain this is every block that is main text more likely than not; on one where
+    nothing is certain, also blocks that are less likely, rather than next to nothing.
+    """
+    levels = np.clip((scores.astype(np.int32) - bias + _HALF) >> _LEVEL_BITS, 0, len(_CHANCES) - 1)
+    total = np.bincount(levels, weights=sizes, minlength=len(_CHANCES)).astype(np.int64)[::-1]
+    chances = _CHANCES[::-1]
+    expected = np.cumsum(total * chances)
+    taken = np.cumsum(total) * _ONE
+    if expected[-1] == 0:
+        return np.zeros(len(scores), bool)
+    # Whole numbers until here; one division of each, which IEEE 754 rounds alike everywhere.
+    best = int(np.argmax(2 * expected / (taken + expected[-1])))
+    return levels >= len(_CHANCES) - 1 - best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +200,7 @@ def measured(blocks: Blocks) -> Measured:
     made = Measured(
         sizes=np.empty((number, seeing.SIZES), np.int32),
         counts=np.empty((number, seeing.COUNTS), np.uint8),
-        totals=np.zeros((elements, 4), np.int32),
+        totals=np.zeros((elements, 5), np.int32),
         paths=np.zeros((seeing.BUCKETS, 4), np.int32),
         repeats=np.zeros(seeing.BUCKETS + 1024, np.int32),
         page=np.zeros(seeing.PAGE, np.int32),

@@ -48,7 +48,7 @@ LINK_ON, LINK_OFF, BOLD_ON, BOLD_OFF, ITALIC_ON, ITALIC_OFF, CODE_ON, CODE_OFF, 
 )  # fmt: skip
 
 #: Open elements that are remembered one by one. Real pages nest up to about 60 deep, hostile ones by the million.
-STACK: Final = 4096
+STACK: Final = 1024
 _S_TAG, _S_ELEMENT, _S_FLAGS, _S_PATH, _S_OWN, _S_SUM, _S_MIN, _S_MAX, _S_COUNT, _S_LISTS, _S_ORDINAL = range(11)
 _S_LEVEL, _S_ITEM, _S_TABLE, _S_KINDS = 11, 12, 13, 14
 STACK_COLUMNS: Final = 15
@@ -757,17 +757,19 @@ def read_blocks(
             if top + 1 >= STACK:
                 over += 1
                 continue
+            # A paragraph or heading is its own only block: what stands in it is known from the block.
+            leaf = tag == _P or behaviour & _HEADING_TAG != 0
             own = own_kinds = 0
             for k in range(found[0]):
                 own += weights[tokens[k]]
                 own_kinds |= KINDS_OF_NAMES[tokens[k]]
                 if collect:
-                    seen[seen_count, 0], seen[seen_count, 1] = tokens[k], elements
+                    seen[seen_count, 0], seen[seen_count, 1] = tokens[k], -1 - blocks if leaf else elements
                     seen_count += 1
             own = min(max(own, -16000), 16000)
             above, new = stack[top], stack[top + 1]
             new[:] = above
-            new[_S_TAG], new[_S_ELEMENT], new[_S_OWN], new[_S_COUNT] = tag, elements, own, 0
+            new[_S_TAG], new[_S_OWN], new[_S_COUNT] = tag, own, 0
             new[_S_FLAGS] = above[_S_FLAGS] | HANDED_DOWN[tag]
             if found[2]:
                 new[_S_FLAGS] |= _HIDDEN_BIT
@@ -790,8 +792,10 @@ def read_blocks(
                 new[_S_LEVEL] = tag - _H1 + 1
             if tag == _TABLE:
                 new[_S_TABLE], new[_S_ITEM], new[_S_LEVEL] = elements, 0, 0
-            parents[elements] = above[_S_ELEMENT]
-            elements += 1
+            if not leaf:
+                new[_S_ELEMENT] = elements
+                parents[elements] = above[_S_ELEMENT]
+                elements += 1
             open_count[tag] += 1
             top += 1
             preserve = (new[_S_FLAGS] & _PRE_BIT) != 0

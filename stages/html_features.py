@@ -34,8 +34,18 @@ CHARACTERS, LINKED, HASH, SAID = range(4)
 SIZES: Final = 4
 WORDS, STOPS, ENDS, COMMAS, CAPITALS, DIGITS, LINES, IN_TITLE = range(8)
 COUNTS: Final = 8
-PAGE_CHARACTERS, PAGE_LINKED, PAGE_GOOD, PAGE_GOOD_BLOCKS, PAGE_VISIBLE, PAGE_LONGEST = range(6)
-PAGE: Final = 6
+(
+    PAGE_CHARACTERS,
+    PAGE_LINKED,
+    PAGE_GOOD,
+    PAGE_GOOD_BLOCKS,
+    PAGE_VISIBLE,
+    PAGE_LONGEST,
+    PAGE_ARTICLE,
+    PAGE_MAIN,
+    PAGE_TITLED,
+) = range(9)
+PAGE: Final = 9
 #: Buckets that count equal texts and equal paths within a page; two that fall together are one, as on every machine.
 BUCKETS: Final = 1 << 12
 _BUCKET_MASK = BUCKETS - 1
@@ -54,14 +64,17 @@ _BITS: Final = (
     names.SECTION, names.BODY_OF_ARTICLE, names.DEFINITIONS,
 )  # fmt: skip
 _TITLE = names.NUMBER["title"]
+_MAIN_KIND = 1 << names.MAIN_KIND
 _LEVELS: Final = 5
 _AROUND: Final = 3
 #: Features of the first judge, and those that the second has besides.
-FIRST: Final = 31 + 4 * names.KINDS - 1 + len(_BITS) + 3 * _LEVELS + 7 + 4 + 2 * _AROUND * 6
-SECOND: Final = FIRST + 9 + 2 + 2 + 6 + 5
+FIRST: Final = 31 + 4 + 4 * names.KINDS - 1 + len(_BITS) + 3 * _LEVELS + 7 + 4 + 2 * _AROUND * 6
+SECOND: Final = FIRST + 9 + 2 + 2 + 12 + 5
 _OFFSET, _PRIME = 0x811C9DC5, 0x01000193
 _CAP: Final = 1_000_000
 _LIMIT: Final = 32_000
+#: Scores this near to the page's best are good on a page of which nothing is certain.
+_NEAR_BEST: Final = 1500
 
 
 @compiled
@@ -82,6 +95,12 @@ def _per_mille(part: int, whole: int) -> int:
 @compiled
 def _is_good(characters: int, linked: int) -> bool:
     return characters >= _GOOD_CHARACTERS and linked * 1000 <= _GOOD_LINKED * characters
+
+
+@compiled
+def _is_headline(shape: int, in_title: int) -> bool:
+    """Whether a block is a heading that says what the page's title says."""
+    return bool(0 < shape & 7 <= 2 and in_title > 150)
 
 
 @compiled
@@ -185,12 +204,18 @@ def measure(
         counts[block, IN_TITLE] = min(255, known * 255 // max(1, words))
         if is_title:
             continue
+        if page[PAGE_TITLED] == 0 and _is_headline(narrow[block, SHAPE], counts[block, IN_TITLE]):
+            page[PAGE_TITLED] = block
         page[PAGE_CHARACTERS] += characters
         page[PAGE_LINKED] += linked
         page[PAGE_VISIBLE] += visible
         good = _is_good(characters, linked)
         if good:
             page[PAGE_GOOD] += characters
+            if wide[block, FLAGS] & (names.ARTICLE | names.MAIN | names.BODY_OF_ARTICLE):
+                page[PAGE_ARTICLE] += characters
+            if wide[block, KINDS] & _MAIN_KIND:
+                page[PAGE_MAIN] += characters
             page[PAGE_GOOD_BLOCKS] += 1
             page[PAGE_LONGEST] = max(page[PAGE_LONGEST], characters)
         bucket = wide[block, PATH] & _BUCKET_MASK
@@ -273,6 +298,11 @@ def first_rows(
         for kind in range(names.KINDS - 1):
             row[at] = (kinds >> (16 + kind)) & 1
             at += 1
+        row[at] = _per_mille(page[PAGE_ARTICLE], max(1, page[PAGE_GOOD]))
+        row[at + 1] = _per_mille(page[PAGE_MAIN], max(1, page[PAGE_GOOD]))
+        row[at + 2] = page[PAGE_TITLED] > 0
+        row[at + 3] = min(max(block - page[PAGE_TITLED], -99), 99)
+        at += 4
         said = sizes[block, SAID]
         if block - label_at > _FAR:
             label = 0
@@ -336,7 +366,7 @@ def spread_scores(
 ) -> tuple[int, int]:
     """Fill totals[:, 3] and paths[:, 3] with the characters of blocks with a positive score; returns the page's number
     of such characters and its best score."""
-    totals[:elements, 3] = 0
+    totals[:elements, 3:] = 0
     paths[:, 3] = 0
     positive, best = 0, -32767
     for block in range(blocks):
@@ -348,8 +378,12 @@ def spread_scores(
             positive += characters
             totals[wide[block, ELEMENT], 3] += characters
             paths[wide[block, PATH] & _BUCKET_MASK, 3] += characters
+    for block in range(blocks):
+        if scores[block] > best - _NEAR_BEST:
+            totals[wide[block, ELEMENT], 4] += sizes[block, CHARACTERS]
     for element in range(elements - 1, 0, -1):
         totals[parents[element], 3] += totals[element, 3]
+        totals[parents[element], 4] += totals[element, 4]
     return positive, best
 
 
@@ -385,7 +419,8 @@ def second_rows(
         element = wide[block, ELEMENT]
         for _ in range(6):
             row[at] = _per_mille(totals[element, 3], totals[element, 0])
-            at += 1
+            row[at + 1] = _per_mille(totals[element, 4], totals[element, 0])
+            at += 2
             element = parents[element]
         path = paths[wide[block, PATH] & _BUCKET_MASK]
         row[at] = _per_mille(path[3], path[1])

@@ -207,6 +207,7 @@ title headline heading subtitle deck standfirst lead intro summary excerpt kicke
 hidden hide invisible sr visually screenreader noprint print player video audio ticker
 """.strip().split("\n\n")
 KINDS: Final = len(_KINDS)
+MAIN_KIND: Final = next(number for number, words in enumerate(_KINDS) if words.startswith("article "))
 
 
 def _kinds(seed: bytes) -> Any:
