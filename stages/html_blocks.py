@@ -128,7 +128,7 @@ def _comment_end(page: Any, at: int) -> int:
             if page[at + 2] == 33 and at + 3 < size and page[at + 3] == 62:
                 return at + 4
         at += 1
-    return size
+    return int(size)
 
 
 @compiled
@@ -145,7 +145,7 @@ def _named(page: Any, at: int, name: int, length: int) -> bool:
 
 @compiled
 def _comment_begins(page: Any, at: int) -> bool:
-    return at + 3 < page.size and page[at + 1] == 33 and page[at + 2] == 45 and page[at + 3] == 45
+    return bool(at + 3 < page.size and page[at + 1] == 33 and page[at + 2] == 45 and page[at + 3] == 45)
 
 
 @compiled
