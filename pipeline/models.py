@@ -24,7 +24,7 @@ BUILTIN: Final[dict[str, str]] = {
     "quality-en": "79f119c876e3a41ce52369157011cc68f7bc0185f3f8de588043aa43512f8e85",
     "toxicity-en": "dc0b9de583ffc774bae00ba47731028a1e258f4e7dd7ab4562b8d1793d69ce68",
     # Made by `tamis extractor train`; not fastText's.
-    "extractor": "30f5919cf3df7fd573b3cffdd3034bfa3d35962d5782a764396c7718276916d8",
+    "extractor": "50b025fdf883cce28940e35acac2df75daa0a0c7486697fd8a138b77d6928ad5",
 }
 #: Bundled models that are not fastText's.
 _SUFFIX: Final = {"extractor": ".npz"}
