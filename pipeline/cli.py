@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import classifier, shards, vocabulary
+from pipeline import classifier, extractor, shards, vocabulary
 from pipeline.ablation import command as ablation
 from pipeline.contamination import as_json as findings_json
 from pipeline.contamination import as_text
@@ -37,6 +37,7 @@ app = typer.Typer(
     help="Turns crawl dumps into token shards, and measures what each curation choice is worth.",
 )  # fmt: skip
 app.add_typer(classifier.app, name="classifier", help="Train and evaluate fastText classifiers on your own labels.")
+app.add_typer(extractor.app, name="extractor", help="Learn what the engine tamis takes for main text.")
 app.add_typer(vocabulary.app, name="tokenizer", help="Learn a vocabulary, or measure what one costs.")
 app.add_typer(ablation.app, name="ablate", help="What each data choice is worth: variants x seeds to verdicts.")
 app.add_typer(shards.app, name="shards", help="Look at token shards, or export them.")

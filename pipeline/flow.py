@@ -22,6 +22,7 @@ from pipeline.dedup.near import near_dedup
 from pipeline.dedup.spans import span_dedup
 from pipeline.engine import Engine, content_key, key_of, merged_counts
 from pipeline.keys import library_versions, source_key
+from pipeline.models import JUDGE
 from pipeline.parser_child import GATE_MODEL
 from pipeline.parts import Commit, Task
 from pipeline.phases import extract as extract_phase
@@ -40,7 +41,7 @@ from stages.stage import Exchange, Resource, Stage
 from stages.url_dedup import UrlDedupSettings
 
 #: What tasks look up by name, so that no import leads to it (pipeline/keys.py follows imports by itself).
-_EXTRACT_MODULES = ("pipeline.phases.extract", "stages.extract_html", "stages.extract_pdf")
+_EXTRACT_MODULES = ("pipeline.phases.extract", "stages.extract_html", "stages.extract_pdf", "stages.extract_tamis")
 _GLANCE_MODULES = ("pipeline.phases.glance", *_EXTRACT_MODULES)
 _ALWAYS_LIBRARIES = ("pyarrow", "numpy", "xxhash")
 #: Every page's character set is guessed by resiliparse, whichever engine reads it; zlib inflates every member.
@@ -52,6 +53,7 @@ _TRAFILATURA = ("trafilatura", "lxml", "justext", "htmldate", "courlan", "lxml-h
 _HTML_LIBRARIES = {
     "trafilatura": _TRAFILATURA,
     "resiliparse": ("lxml",),
+    "tamis": ("lxml", "numba"),
     "cascade": (*_TRAFILATURA, "fasttext-community"),
 }
 
@@ -62,7 +64,9 @@ def shown_reference(reference: str) -> str:
 
 
 def _gate_resources(settings: Any) -> dict[str, str]:
-    """sha256 of the model that an extraction's gate asks, by its reference."""
+    """sha256 of the model that an extraction asks, by its reference."""
+    if settings.engine == "tamis":
+        return {JUDGE: identify(Resource(name="judge", kind="judge", reference=JUDGE))}
     if settings.engine != "cascade" or not settings.gate_languages:
         return {}
     return {GATE_MODEL: identify(Resource(name="gate", kind="fasttext", reference=GATE_MODEL))}

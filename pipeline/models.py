@@ -6,7 +6,9 @@ library before its sha256 was compared, where one is known, and before its lengt
 """
 
 import hashlib
+import importlib
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +24,13 @@ BUILTIN: Final[dict[str, str]] = {
     "quality-en": "dd8df2e7aeb1fd4caf5eec326066b87830d4624e2c549b1797b1a24e761a0c19",
     "toxicity-en": "91ee09d70d83e6511fb2875e0e394e16905a45c2c27cb0cc019a2f36a1e6fcae",
     "toxicity-zh": "199b6458f988a059e5f8c647c3b37a9fde5114cb25942936f0c2dd6a39aba6ce",
+    # Made by `tamis extractor train`; not fastText's.
+    "extractor": "50b025fdf883cce28940e35acac2df75daa0a0c7486697fd8a138b77d6928ad5",
 }
+#: Bundled models that are not fastText's.
+_SUFFIX: Final = {"extractor": ".npz"}
+#: The judge of the engine tamis.
+JUDGE: Final = "builtin/extractor"
 
 # The layout of fastText's model files, version 12 (fasttext.cc, args.cc, dictionary.cc, quantmatrix.cc: MIT).
 _MAGIC = 793712314
@@ -37,7 +45,7 @@ def builtin_path(reference: str) -> Path:
     if not reference.startswith(BUILTIN_PREFIX) or name not in BUILTIN:
         known = ", ".join(BUILTIN_PREFIX + each for each in BUILTIN)
         raise ValueError(f"no bundled model is called {reference!r}. Known: {known}. Your own go by path")
-    return BUILTIN_FOLDER / f"{name}.ftz"
+    return BUILTIN_FOLDER / f"{name}{_SUFFIX.get(name, '.ftz')}"
 
 
 def file_sha256(path: Path) -> str:
@@ -63,6 +71,21 @@ def load_fasttext(path: Path, sha256: str | None = None) -> Any:
         )
     _check_whole(path)
     return fasttext.load_model(str(path))
+
+
+def load_judge(path: Path | None = None) -> Any:
+    """The judge of the engine tamis: the bundled one, held against its sha256, or the one in `path`.
+
+    ValueError, naming the file, if it is not the one that was released, or none at all.
+    """
+    bundled = builtin_path(JUDGE)
+    data = (path or bundled).read_bytes()
+    if path is None and hashlib.sha256(data).hexdigest() != BUILTIN["extractor"]:
+        raise ValueError(f"model {bundled}: not the file that was released. Install the package again")
+    try:
+        return importlib.import_module("stages.extract_tamis").Judge.from_bytes(data)
+    except (KeyError, OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        raise ValueError(f"model {path}: not a judge of the engine tamis ({error})") from error
 
 
 def _check_whole(path: Path) -> None:

@@ -30,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
-from pipeline.models import builtin_path, load_fasttext
+from pipeline.models import builtin_path, load_fasttext, load_judge
 from stages.extract import Extracted, ExtractSettings, Languages, RawRecord, extract_one, glance_one, load_engines
 
 #: Reasons that may depend on time, memory or documents before, not on the document alone (a crash may be an allocation
@@ -49,6 +49,9 @@ RECYCLE_GROWTH_BYTES: Final = 200_000_000
 CACHE_DOCUMENTS: Final = 1_000
 #: Clock time for a child to import the parsers: 50 times what it takes.
 START_SECONDS: Final = 60.0
+#: Clock time for a child to compile the engine tamis, once on a machine: 30 times what it takes.
+COMPILE_SECONDS: Final = 600.0
+_WARM_UP: Final = RawRecord(content=b"<title>t</title><p>One page.</p>", media_type="text/html")
 #: The model that a cascade's gate asks: the one that the language stage uses unless told otherwise.
 GATE_MODEL: Final = "builtin/lid.176"
 #: With twenty labels the last has a probability of at most 0.05: what is not among them is below any useful gate.
@@ -212,9 +215,10 @@ class ParserChild:
         if child.settings != settings:
             # Importing the parsers is no document's cost: it has an exchange of its own, without limits.
             setup = _frame({"settings": settings.model_dump(mode="json")}, b"")
+            patience = COMPILE_SECONDS if settings.engine == "tamis" else START_SECONDS
             try:
-                self._send(child, setup, time.monotonic() + START_SECONDS)
-                header, _ = self._receive(child, time.monotonic() + START_SECONDS)
+                self._send(child, setup, time.monotonic() + patience)
+                header, _ = self._receive(child, time.monotonic() + patience)
             except (_ChildDiedError, _ClockError) as error:
                 # No document has been seen yet: what is wrong is the installation, and no row may hide that.
                 raise RuntimeError(
@@ -342,7 +346,7 @@ def _confine(parent: int) -> None:
 
 
 def _serve(requests: BinaryIO, responses: BinaryIO) -> None:
-    settings, languages = ExtractSettings(), None
+    settings, languages, judge = ExtractSettings(), None, None
     documents = 0
     while head := requests.read(_LENGTHS.size):
         head_bytes, body_bytes = _LENGTHS.unpack(head)
@@ -352,15 +356,21 @@ def _serve(requests: BinaryIO, responses: BinaryIO) -> None:
             settings = ExtractSettings(**request["settings"])
             load_engines(settings)
             languages = language_model(settings)
+            judge = load_judge() if settings.engine == "tamis" else None
+            # On a machine that has never run it, the engine is compiled now and not at the cost of a document.
+            if settings.engine == "tamis":
+                extract_one(_WARM_UP, settings, judge=judge)
             # Parsers write no files; what their import wrote (compiled modules) is written by now.
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
             gc.freeze()
             answer = _frame({"resident_bytes": _resident_bytes("self")}, b"")
         else:
             cpu_seconds = request.pop("cpu_seconds")
+            # Only the engine tamis has a judge, and nobody glances for it.
+            given = {"languages": languages} if judge is None else {"judge": judge}
             work = _TASKS[request.pop("task")]
             answer = _limited(
-                partial(work, RawRecord(content=content, **request), settings, languages=languages),
+                partial(work, RawRecord(content=content, **request), settings, **given),
                 cpu_seconds,
                 settings.memory_bytes,
             )

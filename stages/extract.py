@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import model_validator
 
@@ -22,17 +22,18 @@ from stages.schema import SCORE_DECIMALS
 from stages.stage import Settings, setting
 
 #: HTML engines that can give Markdown.
-MARKDOWN_ENGINES: Final = ("trafilatura", "cascade")
+MARKDOWN_ENGINES: Final = ("trafilatura", "cascade", "tamis")
 
 
 class ExtractSettings(Settings):
     """How text is extracted, and what a document may cost."""
 
-    engine: Literal["trafilatura", "resiliparse", "cascade"] = setting(
+    engine: Literal["trafilatura", "resiliparse", "cascade", "tamis"] = setting(
         "trafilatura",
         "HTML engine. trafilatura finds the main text best (F1 .93 on its own 567 pages), resiliparse (.84) is ten "
         "times as fast. cascade is trafilatura behind a gate: a cheap look at all visible text rules out pages that "
-        "the recipe's later stages would not keep (`gate_…`).",
+        "the recipe's later stages would not keep (`gate_…`). tamis is our own: one pass without a tree and a learned "
+        "judge (docs/extractor.md), faster than resiliparse, and without limits of depth or attributes.",
     )
     gate_languages: tuple[str, ...] = setting(
         (),
@@ -55,7 +56,7 @@ class ExtractSettings(Settings):
     format: Literal["text", "markdown"] = setting(
         "text",
         "markdown keeps headings, lists, tables, code and emphasis as Markdown marks, where `engine` can tell them: "
-        "trafilatura and cascade. resiliparse cannot (it loses tables) and is refused. Documents that are plain text "
+        "trafilatura, cascade and tamis. resiliparse cannot (it loses tables) and is refused. Documents that are plain text "
         "already stay as they are. Rules that judge lines or symbols see the marks.",
     )
     drop_identical: bool = setting(
@@ -244,12 +245,15 @@ _UNSPACED: Final = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\u
 Languages = Callable[[str], Mapping[str, float]]
 
 
-def extract_one(record: RawRecord, settings: ExtractSettings, *, languages: Languages | None = None) -> Extracted:
+def extract_one(
+    record: RawRecord, settings: ExtractSettings, *, languages: Languages | None = None, judge: Any = None
+) -> Extracted:
     """Text of one record, or the reason why there is none. Same record, same result; raises MemoryError only.
 
-    `languages` is needed by a cascade with `gate_languages`, and by nothing else.
+    `languages` is needed by a cascade with `gate_languages`, and by nothing else; `judge`, a
+    `stages.extract_tamis.Judge`, by the engine tamis.
     """
-    return _guarded(record, partial(_extracted, record, settings=settings, languages=languages))
+    return _guarded(record, partial(_extracted, record, settings=settings, languages=languages, judge=judge))
 
 
 def glance_one(record: RawRecord, settings: ExtractSettings, *, languages: Languages | None = None) -> Extracted:
@@ -280,10 +284,14 @@ def _guarded(record: RawRecord, read: Callable[[str], Extracted]) -> Extracted:
         return Extracted(media_type=kind, reason="parser_error", detail=clean_text(detail)[:500])
 
 
-def _extracted(record: RawRecord, kind: str, *, settings: ExtractSettings, languages: Languages | None) -> Extracted:
+def _extracted(
+    record: RawRecord, kind: str, *, settings: ExtractSettings, languages: Languages | None, judge: Any
+) -> Extracted:
     if kind == PDF:
         return _from_pdf(record.content, settings)
     _check_size(record.content, settings.max_html_bytes)
+    if settings.engine == "tamis" and kind == HTML:
+        return _with_tamis(_decoded(record, settings), settings, judge)
     return _from_text(record, kind, settings, languages)
 
 
@@ -317,6 +325,8 @@ def load_engines(settings: ExtractSettings) -> None:
     """Import the parsers that `settings` name, so that no document pays for it."""
     importlib.import_module("stages.extract_html")
     importlib.import_module("stages.extract_pdf")
+    if settings.engine == "tamis":
+        importlib.import_module("stages.extract_tamis")
     if settings.pdf_engine == "pymupdf":
         importlib.import_module("pymupdf")
     else:
@@ -393,6 +403,14 @@ def _decoded(record: RawRecord, settings: ExtractSettings) -> Decoded:
 def _structure(settings: ExtractSettings) -> dict[str, bool]:
     """What an engine that can keep structure is told; others are not asked."""
     return {"markdown": True} if settings.format == "markdown" else {}
+
+
+def _with_tamis(decoded: Decoded, settings: ExtractSettings, judge: Any) -> Extracted:
+    assert judge is not None, "the engine tamis is given a judge"
+    found = importlib.import_module("stages.extract_tamis").judged(decoded.text.encode("utf-8", "replace"), judge)
+    text = found.text(markdown=settings.format == "markdown")
+    result = _result(HTML, title=found.title, text=text, visible=found.visible_characters)
+    return replace(result, charset=decoded.charset)
 
 
 def _gate(visible: str, settings: ExtractSettings, languages: Languages | None) -> None:

@@ -28,7 +28,7 @@ from pipeline.engine import Engine, key_of
 from pipeline.keys import source_key
 from pipeline.parts import Task
 from pipeline.phases.overlap import covered
-from tokenizer.bpe import Tokenizer, encode
+from tokenizer.bpe import Tokenizer, encode, load
 from tokenizer.shards import ShardSet
 from train.evaluate import read_domain
 from train.export import load_model
