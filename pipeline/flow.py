@@ -54,8 +54,9 @@ _HTML_LIBRARIES = {
     "trafilatura": _TRAFILATURA,
     "resiliparse": ("lxml",),
     "tamis": ("lxml", "numba"),
-    "cascade": (*_TRAFILATURA, "fasttext-community"),
 }
+#: What a cascade's gate asks besides.
+_GATE_LIBRARIES = ("fasttext-community",)
 
 
 def shown_reference(reference: str) -> str:
@@ -162,17 +163,17 @@ class Flow:
         if settings.drop_identical:
             yield "exchange", partial(self._before_extraction, label, IdenticalSettings())
         if settings.gate_duplicates:
-            yield (
-                "exchange",
-                partial(self._before_extraction, label, NearDedupSettings(threshold=settings.gate_min_similarity)),
-            )
+            # Menus may stand before what names a page's edition, so all that the visible text names must agree.
+            chosen = NearDedupSettings(threshold=settings.gate_min_similarity, editions="strict")
+            yield "exchange", partial(self._before_extraction, label, chosen)
         yield "extract", partial(self._extract, label, settings)
 
     def _reading(self, settings: ExtractSettings, modules: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """The key of a phase that reads the input, and the arguments that its tasks share."""
         given = settings.model_dump(mode="json")
         read = self.recipe.input.model_dump(mode="json", include={"max_record_bytes", "sample", "columns"})
-        engines = (*_HTML_LIBRARIES[settings.engine], settings.pdf_engine, *_READ_LIBRARIES)
+        gated = _GATE_LIBRARIES if settings.engine == "cascade" else ()
+        engines = (*_HTML_LIBRARIES[settings.page_engine], *gated, settings.pdf_engine, *_READ_LIBRARIES)
         gate = _gate_resources(settings)
         self.resources |= gate
         runtime = [platform.python_version(), zlib.ZLIB_RUNTIME_VERSION]
@@ -206,7 +207,7 @@ class Flow:
         if settings.glances:
             if settings.engine == "cascade":
                 # What is left has passed the gate.
-                arguments["settings"] |= {"engine": "trafilatura", "gate_duplicates": False}
+                arguments["settings"] |= {"engine": settings.page_engine, "gate_duplicates": False}
             self.splits, each = self._left_to_extract()
         phase = f"extract-{key}"
         self.view = View(base=Layer(phase=phase, columns=tuple(extract_phase.BASE.names)), ledgers=(phase,),

@@ -10,6 +10,7 @@ source file, and 4 of 122 pairs of versions of one page (docs/decisions.md has t
 """
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -35,7 +36,14 @@ def edition(text: str) -> str:
     return year[0] if year else ""
 
 
-def edition_keys(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def all_editions(text: str) -> str:
+    """Every term and year of a text, in order; empty if it names none. What two texts with the same answer begin with,
+    once menus and the like are cut away, names the same edition."""
+    terms = [f"{match[1].lower()} {match[2]}" for match in _TERM.finditer(text)]
+    return "; ".join([*terms, *_ANY_YEAR.findall(text)])
+
+
+def edition_keys(texts: pa.Array | pa.ChunkedArray, *, named: Callable[[str], str] = edition) -> np.ndarray:
     """uint64[n]: a hash of each text's edition; 0 where it names none."""
-    names = [edition(text) for text in texts.to_pylist()]
+    names = [named(text) for text in texts.to_pylist()]
     return np.array([xxhash.xxh3_64_intdigest(name.encode()) if name else 0 for name in names], dtype=np.uint64)

@@ -21,6 +21,8 @@ from stages.mojibake import mojibake_fraction
 from stages.schema import SCORE_DECIMALS
 from stages.stage import Settings, setting
 
+#: The engine that pages meet once they have passed the gate of `cascade`: the one place that names it.
+BEHIND_THE_GATE: Final = "trafilatura"
 #: HTML engines that can give Markdown.
 MARKDOWN_ENGINES: Final = ("trafilatura", "cascade", "tamis")
 
@@ -56,8 +58,8 @@ class ExtractSettings(Settings):
     format: Literal["text", "markdown"] = setting(
         "text",
         "markdown keeps headings, lists, tables, code and emphasis as Markdown marks, where `engine` can tell them: "
-        "trafilatura, cascade and tamis. resiliparse cannot (it loses tables) and is refused. Documents that are plain text "
-        "already stay as they are. Rules that judge lines or symbols see the marks.",
+        "trafilatura, cascade and tamis. resiliparse cannot (it loses tables) and is refused. Documents that are plain "
+        "text already stay as they are. Rules that judge lines or symbols see the marks.",
     )
     drop_identical: bool = setting(
         False,
@@ -150,6 +152,11 @@ class ExtractSettings(Settings):
                 "out (drop_identical and the near_dedup stage need no cascade)"
             )
         return self
+
+    @property
+    def page_engine(self) -> str:
+        """The engine that makes a page's text: a cascade's is the one behind its gate."""
+        return BEHIND_THE_GATE if self.engine == "cascade" else self.engine
 
     @property
     def glances(self) -> bool:
@@ -382,7 +389,7 @@ def _from_text(record: RawRecord, kind: str, settings: ExtractSettings, language
     if settings.engine == "cascade":
         text = engines.visible_text(decoded.text, scan=scan, max_depth=settings.max_depth)
         _gate(text, settings, languages)
-    engine = engines.with_resiliparse if settings.engine == "resiliparse" else engines.with_trafilatura
+    engine = engines.ENGINES[settings.page_engine]
     found = engine(decoded.text, scan=scan, max_depth=settings.max_depth, **_structure(settings))
     result = _result(HTML, title=found.title, text=found.text, visible=scan.visible_characters)
     return replace(result, charset=decoded.charset, flags="parser_cut" if found.cut else None)

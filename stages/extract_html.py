@@ -8,6 +8,7 @@ the tree. Neither it nor lexbor ever sees bytes: trafilatura would decompress th
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -219,3 +220,7 @@ def _deeper(tree: Any, limit: int) -> bool:
 def _title(tree: Any) -> str | None:
     found = tree.findtext(".//head/title")
     return clean_title(found if found is not None else tree.findtext(".//title"))
+
+
+#: What makes a page's text, by the engine's name.
+ENGINES: Final[dict[str, Callable[..., HtmlText]]] = {"trafilatura": with_trafilatura, "resiliparse": with_resiliparse}

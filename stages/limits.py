@@ -77,7 +77,7 @@ def scan_html(text: str, *, max_attributes: int, max_depth: int) -> Scan:
     parts = _MARKUP.split(text)
     tags = parts[1::2]
     # An attribute takes two characters at least, a name and a separator.
-    if len(text) > 2 * max_attributes:
+    if max(map(len, tags), default=0) > 2 * max_attributes:
         for tag in tags:
             if len(tag) > 2 * max_attributes:
                 _check_attributes(tag, max_attributes)
@@ -111,18 +111,30 @@ def _check_attributes(tag: str, limit: int) -> None:
         )
 
 
+class _Names(dict[str, str]):
+    """What a tag's first word does to nesting: the name that it opens, `/` and the name that it closes, or nothing.
+
+    A page has thousands of tags and dozens of first words; asking a pattern for each tag took half of the scan.
+    """
+
+    def __missing__(self, word: str) -> str:
+        match = _NAME.match(word)
+        name = match.group(2).lower() if match else ""
+        self[word] = found = "" if match is None or name in _NOT_NESTING else match.group(1) + name
+        return found
+
+
 def _may_be_deeper(tags: list[str], limit: int) -> bool:
     """Whether more than `limit` elements are open at once, if an end tag closes the last of its name and no other."""
+    names = _Names()
     opened: dict[str, int] = {}
     depth = 0
     for tag in tags:
-        match = _NAME.match(tag)
-        if match is None:
+        name = names[tag.split(None, 1)[0]]
+        if not name:
             continue
-        name = match.group(2).lower()
-        if name in _NOT_NESTING:
-            continue
-        if match.group(1):
+        if name[0] == "/":
+            name = name[1:]
             if opened.get(name, 0):
                 opened[name] -= 1
                 depth -= 1

@@ -82,10 +82,11 @@ class NearDedupSettings(SurvivorSettings):
         "the document to be removed.",
     )
     shingle: Shingle = setting(Shingle(), "What a text is cut into.")
-    editions: Literal["keep", "merge"] = setting(
+    editions: Literal["keep", "strict", "merge"] = setting(
         "keep",
         "`keep`: two texts that name different terms or years near their beginning (course pages of two terms, reports "
-        "of two years; stages/editions.py) are no duplicates; `merge` looks at the similarity alone, as others do.",
+        "of two years; stages/editions.py) are no duplicates; `strict`: nor are two that do not name the same "
+        "terms and years in all of their length; `merge` looks at the similarity alone, as others do.",
     )
     permutations: int = setting(
         128,
@@ -126,6 +127,12 @@ class NearDedupSettings(SurvivorSettings):
                 }
             return {**filled, **given}
         return given
+
+    @model_validator(mode="after")
+    def _slices_know_one_edition(self) -> Self:
+        if self.editions == "strict" and self.against is not None:
+            raise ValueError("against: its slices hold the first edition that a text names; take editions: keep")
+        return self
 
     @model_validator(mode="after")
     def _bands_fit(self) -> Self:

@@ -5,7 +5,6 @@ and Korean mix count as one. Letters that belong to no script (ª, mathematical 
 """
 
 import unicodedata
-from functools import cache
 from typing import Final
 
 import numpy as np
@@ -21,6 +20,12 @@ _NO_SCRIPT: Final = frozenset(
 )  # fmt: skip
 #: Beyond it Unicode has no letters.
 _END: Final = 0x32400
+#: A character that was not asked for yet.
+_UNKNOWN: Final = 255
+#: uint8 by code point: the script's number, 0 for none. Filled as characters are met: all of them at once took a third
+#: of a second, a page's a few microseconds.
+_TABLE: Final = np.full(_END, _UNKNOWN, dtype=np.uint8)
+_NUMBERS: Final[dict[str, int]] = {}
 
 
 def other_script_fraction(text: str) -> float:
@@ -28,24 +33,27 @@ def other_script_fraction(text: str) -> float:
     if text.isascii():
         return 0.0
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    counts = np.bincount(_table()[codes[codes < _END]])
+    codes = codes[codes < _END]
+    scripts = _TABLE[codes]
+    if (unknown := scripts == _UNKNOWN).any():
+        for code in set(codes[unknown].tolist()):
+            _TABLE[code] = _number(chr(code))
+        scripts = _TABLE[codes]
+    counts = np.bincount(scripts)
     letters = int(counts[1:].sum())
     return round(1 - int(counts[1:].max()) / letters, SCORE_DECIMALS) if letters else 0.0
 
 
-@cache
-def _table() -> np.ndarray:
-    """uint8 by code point: the script's number, 0 for what is of none."""
-    numbers: dict[str, int] = {}
-    table = np.zeros(_END, dtype=np.uint8)
-    for code in range(_END):
-        character = chr(code)
-        if unicodedata.category(character)[0] != "L":
-            continue
-        words = unicodedata.name(character, "").split()
-        name = words[1] if len(words) > 1 and words[0] in ("FULLWIDTH", "HALFWIDTH") else next(iter(words), "")
-        name = "EAST ASIAN" if name in _EAST_ASIAN else name.partition("-")[0]
-        if name and name not in _NO_SCRIPT:
-            table[code] = numbers.setdefault(name, len(numbers) + 1)
-    assert len(numbers) < 256, "a script's number is one byte"
-    return table
+def _number(character: str) -> int:
+    """The number of a character's script, 0 for what is of none. Which script has which depends on what was asked
+    before; nothing but whether two are the same may follow from it."""
+    if unicodedata.category(character)[0] != "L":
+        return 0
+    words = unicodedata.name(character, "").split()
+    name = words[1] if len(words) > 1 and words[0] in ("FULLWIDTH", "HALFWIDTH") else next(iter(words), "")
+    name = "EAST ASIAN" if name in _EAST_ASIAN else name.partition("-")[0]
+    if not name or name in _NO_SCRIPT:
+        return 0
+    number = _NUMBERS.setdefault(name, len(_NUMBERS) + 1)
+    assert number < _UNKNOWN, "a script's number is one byte"
+    return number

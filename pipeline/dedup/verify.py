@@ -20,7 +20,7 @@ from pipeline.files import Files
 from pipeline.parts import Output
 from pipeline.view import View, read_documents
 from stages.compiled import compiled
-from stages.editions import edition_keys
+from stages.editions import all_editions, edition, edition_keys
 from stages.near_dedup import NearDedupSettings
 from stages.schema import SCORE_DECIMALS
 from stages.shingles import common, mix64, shingle_sets
@@ -106,7 +106,7 @@ def _make_sets(
             owners,
             ids[:, 0],
             ids[:, 1],
-            edition_keys(documents["text"]),
+            edition_keys(documents["text"], named=all_editions if settings.editions == "strict" else edition),
             pa.LargeListArray.from_arrays(offsets, pa.array(values)),
         ],
         schema=SETS,
@@ -215,6 +215,8 @@ def verify_part(
         if chosen.editions == "keep":
             one, two = first_ids[:, 2], columns["edition"]
             similar &= (one == two) | (one == 0) | (two == 0)
+        elif chosen.editions == "strict":
+            similar &= first_ids[:, 2] == columns["edition"]
         firsts = columns["first"][similar]
         edges = [firsts, columns["second"][similar], steps[similar].astype(np.uint64), *first_ids[similar, :2].T]
         found.add(pa.table(edges, schema=EDGES), range_of(firsts, documents=documents, ranges=ranges))

@@ -112,6 +112,23 @@ def test_the_documents_that_are_kept_are_those_of_trafilatura_and_the_same_dedup
     assert len(same) >= manifest["counts"]["kept"] - 6
 
 
+def test_two_terms_of_one_course_are_both_extracted_though_a_menu_stands_before_the_term(tmp_path):
+    """Only the main text begins with the term: what the recipe's near_dedup keeps must reach it."""
+    menu = " ".join(prose(77, sentences=8))
+
+    def course(term: str) -> bytes:
+        paragraphs = "".join(f"<p>{each}</p>" for each in prose(78, sentences=40))
+        return (
+            f"<html><body><nav>{menu}</nav><article><h1>Networks, {term}</h1>{paragraphs}</article></body></html>"
+        ).encode()
+
+    crawl = tmp_path / "crawl.warc.gz"
+    terms = ("Fall 2017", "Fall 2018")
+    crawl.write_bytes(b"".join(member(record(http(course(t)), url=f"http://c.test/{t[-4:]}")) for t in terms))
+    manifest = do(crawl, tmp_path / "run")
+    assert kept_urls(tmp_path / "run", manifest) == {"http://c.test/2017", "http://c.test/2018"}
+
+
 def test_identical_records_can_go_before_any_engine(crawl, tmp_path):
     manifest = do(crawl, tmp_path / "a", extract="engine: resiliparse, drop_identical: true")
     assert manifest["counts"]["stages"][1]["reasons"]["exact_dup"] == 4

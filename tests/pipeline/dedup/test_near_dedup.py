@@ -328,6 +328,15 @@ def test_editions_that_name_their_term_stay_and_revisions_go(tmp_path: Path) -> 
     assert NearDedupSettings(preset="fineweb").editions == "merge"
 
 
+def test_strict_editions_are_those_of_the_whole_text_and_know_no_slices(tmp_path: Path) -> None:
+    menu, body = " ".join(words(150, seed=4)), " ".join(words(100, seed=5))
+    corpus = Corpus([f"{menu}. Fall 2017. {body}", f"{menu}. Fall 2018. {body}", f"{menu}. Fall 2017. {body} changed"])
+    assert run(corpus, tmp_path / "keep", NearDedupSettings())["counts"]["kept"] == 1
+    assert run(corpus, tmp_path / "strict", NearDedupSettings(editions="strict"))["counts"]["kept"] == 2
+    with pytest.raises(ValueError, match="editions: keep"):
+        NearDedupSettings(editions="strict", against="filters")
+
+
 def test_of_a_crawl_course_pages_of_other_terms_stay(tmp_path: Path) -> None:
     pages = [
         page for page in read_jsonl("uci_pages.jsonl.gz") if "labtutors" in page["url"] or "gallery_" in page["url"]
