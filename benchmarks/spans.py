@@ -1,17 +1,20 @@
 """Deduplication below the document, measured: what docs/benchmarks.md and docs/scale.md quote.
 
-    python -m benchmarks.spans FOLDER [--megabytes N] [--datatrove PYTHON] [--peer-megabytes N] [--work DIR]
+    python -m benchmarks.spans FOLDER [--megabytes N] [--repeats N] [--datatrove PYTHON] [--peer-megabytes N]
+                               [--work DIR]
 
 FOLDER holds *.jsonl.gz with a `text` column. Documents are pieces of 3,000 characters of these texts, taken again and
 again with a mark of their own in every sentence, and every fifth one holds a passage of 600 characters of another one.
-CPU seconds of this process for the whole exchange, texts read and written; beside it a set of line hashes in plain
-Python, which holds all of them in one process, and datatrove's sentence deduplication (its three steps).
+CPU seconds of this process for the whole exchange, texts read and written: median and range of the repeats, in which
+the stages take turns; beside it a set of line hashes in plain Python, which holds all of them in one process and
+compares the same lines, and datatrove's sentence deduplication (its three steps, once), ours on the same documents.
 """
 
 import argparse
 import json
 import os
 import re
+import statistics
 import subprocess
 import tempfile
 import time
@@ -112,23 +115,25 @@ def ours(texts: Sequence[str], settings: SpanSettings, work: Path) -> dict[str, 
                             for commit in group)}  # fmt: skip
 
 
-def plain(texts: Sequence[str]) -> float:
-    """CPU seconds of a set of line hashes: lines in small letters, those of 80 bytes and more kept once."""
+def plain(texts: Sequence[str]) -> dict[str, Any]:
+    """CPU seconds of a set of line hashes: lines in small letters, of those that line_dedup compares the first kept."""
+    least = LineDedupSettings().min_unit_bytes
     started = time.process_time()
     seen: set[int] = set()
     left = []
     for text in texts:
         lines = []
         for line in text.split("\n"):
-            form = " ".join(re.findall(r"\w+", line.lower()))
-            if len(line) >= 80:  # bytes in ours; the texts are English
+            if len(line.strip().encode()) >= least:
+                form = " ".join(re.findall(r"\w+", line.lower()))
                 key = xxhash.xxh3_64_intdigest(form.encode())
                 if key in seen:
                     continue
                 seen.add(key)
             lines.append(line)
         left.append("\n".join(lines))
-    return time.process_time() - started
+    seconds = time.process_time() - started
+    return {"seconds": seconds, "removed": sum(map(len, texts)) - sum(map(len, left))}
 
 
 def peer(python: str, texts: Iterator[str] | Sequence[str], work: Path) -> dict[str, float]:
@@ -147,34 +152,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--megabytes", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--datatrove")
-    parser.add_argument("--peer-megabytes", type=int, default=4)
+    parser.add_argument("--peer-megabytes", type=int, default=10)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()))
     given = parser.parse_args()
     texts = documents(given.folder, given.megabytes << 20)
     size = sum(len(text.encode()) for text in texts)
     few = documents(given.folder, 1 << 20)
-    print("| what | text MB | CPU seconds | MB/s | spans | bytes a span | bytes a byte of text | removed | peak MB |")
-    print("|---" * 9 + "|")
     for settings in SETTINGS:
         ours(few, settings, given.work)  # kernels are compiled
-        found = ours(texts, settings, given.work)
-        print(
-            f"| {type(settings).__name__} | {size / 1e6:.0f} | {found['seconds']:.1f} "
-            f"| {size / 1e6 / found['seconds']:.1f} | {found['spans']:,} "
-            f"| {found['run_bytes'] / max(1, found['spans']):.1f} | {found['run_bytes'] / size:.2f} "
-            f"| {found['removed'] / size:.3f} | {found['peak'] / 1e6:.0f} |",
-            flush=True,
-        )
-    seconds = plain(texts)
-    print(f"| a Python set of line hashes | {size / 1e6:.0f} | {seconds:.1f} | {size / 1e6 / seconds:.1f} | | | | | |")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(given.repeats):
+        for settings in SETTINGS:
+            found.setdefault(type(settings).__name__, []).append(ours(texts, settings, given.work))
+        found.setdefault("a Python set of line hashes", []).append(plain(texts))
+    print("| what | text MB | CPU seconds | MB/s | spans | bytes a span | bytes a byte of text | removed | peak MB |")
+    print("|---" * 9 + "|")
+    for name, runs in found.items():
+        _row(name, size, runs)
     if given.datatrove:
         texts = documents(given.folder, given.peer_megabytes << 20)
         size = sum(len(text.encode()) for text in texts)
+        _row("SentenceDedupSettings", size, [ours(texts, SentenceDedupSettings(), given.work)])
         taken = peer(given.datatrove, texts, given.work)
-        seconds = sum(taken.values())
         told = ", ".join(f"{name} {value:.1f}" for name, value in taken.items())
-        print(f"| datatrove ({told}) | {size / 1e6:.0f} | {seconds:.1f} | {size / 1e6 / seconds:.2f} | | | | | |")
+        _row(f"datatrove ({told})", size, [{"seconds": sum(taken.values())}])
+
+
+def _row(name: str, size: int, runs: Sequence[dict[str, Any]]) -> None:
+    seconds = sorted(run["seconds"] for run in runs)
+    middle, one = statistics.median(seconds), runs[0]
+    cells = [
+        name,
+        f"{size / 1e6:.0f}",
+        f"{middle:.1f} ({seconds[0]:.1f} to {seconds[-1]:.1f})",
+        f"{size / 1e6 / middle:.2f}",
+    ]
+    if "spans" in one:
+        cells += [
+            f"{one['spans']:,}",
+            f"{one['run_bytes'] / max(1, one['spans']):.1f}",
+            f"{one['run_bytes'] / size:.2f}",
+        ]
+    else:
+        cells += [""] * 3
+    cells.append(f"{one['removed'] / size:.3f}" if "removed" in one else "")
+    cells.append(f"{one['peak'] / 1e6:.0f}" if "peak" in one else "")
+    print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def write_ledger(output: Output, view: View, unit: str, rejections: Rejections) 
     booked = StageCount(
         documents=alive.num_rows,
         kept=alive.num_rows - count,
-        text_bytes_kept=int(pc.sum(pc.binary_length(alive["text"].filter(pa.array(~gone)))).as_py() or 0),
+        text_bytes_kept=int(pc.sum(pc.binary_length(alive["text"]).filter(pa.array(~gone))).as_py() or 0),
         reasons={rejections.reason: count} if count else {},
     )
     return {

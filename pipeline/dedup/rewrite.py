@@ -1,14 +1,12 @@
-"""The second half of deduplication below the document: what a split has to know of others, its texts without what was
-removed, and its ledger (spans.py says what goes).
+"""The end of deduplication below the document: the texts of a split without what was removed, and its ledger (spans.py
+says what goes, asks.py where its copies stand).
 
-ask_part      a split: which documents keep the copies of what goes here; for substrings, which bytes of them
-told_part     a group of splits: their ids, and these bytes
 text_part     a split: `docs`, a row for each of its documents: the text that is left and what was cut out of it;
               `removed`, a row for each span that went: row, first byte, the one behind the last, and partner
 ledger_part   a split: the documents that have too little left
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.books import ConservationError
+from pipeline.dedup.asks import TOLD, Going, going_of, joined
 from pipeline.dedup.groups import Grouping
 from pipeline.dedup.ranks import numbers_of
 from pipeline.dedup.rejections import Rejections, write_ledger
@@ -24,14 +23,11 @@ from pipeline.dedup.sketches import split_in
 from pipeline.dedup.spans import (
     LOCAL,
     PLACE_BITS,
-    PLACE_MASK,
-    REMOVED,
     columns_of,
     settings_of,
-    write_in_runs,
 )
-from pipeline.dedup.survivors import id_halves, id_text
-from pipeline.exchange import merge_partition, read_partition, write_run
+from pipeline.dedup.survivors import id_text
+from pipeline.exchange import read_partition
 from pipeline.files import Files
 from pipeline.parts import Output
 from pipeline.view import View, read_documents
@@ -47,153 +43,12 @@ from stages.span_removal import Cut, cut_out
 from stages.spans import LINES, PARAGRAPHS, SENTENCES, cut
 from stages.substrings import agreeing, whole_words
 
-#: Who asks (number, and the first byte of its stretch) whom (leader) for which bytes; none if only the id is wanted.
-_ASKS: Final = pa.schema([pa.field(name, pa.uint64()) for name in ("leader", "number", "start", "there", "size")])
-#: The answer: the leader's id, and its bytes around those asked for, of which `lead` come before.
-_TOLD: Final = pa.schema(
-    [
-        *(pa.field(name, pa.uint64()) for name in ("number", "start", "leader", "id0", "id1", "lead")),
-        pa.field("bytes", pa.large_binary()),
-    ]
-)
 _REMOVED_ROW: Final = pa.schema(
     [*(pa.field(name, pa.int64()) for name in ("row", "start", "end")), pa.field("partner", pa.string())]
 )
 
 #: What is left between what a cut brings together; after substrings the same as after sentences.
 _KINDS: Final[dict[type[SpanSettings], int]] = {LineDedupSettings: LINES, ParagraphDedupSettings: PARAGRAPHS}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Going:
-    """Spans of one split that go, ascending by document and start; int64 but for `leaders`, which are numbers."""
-
-    #: Place of the document among the split's living ones.
-    docs: np.ndarray
-    #: First byte in its text; and the leader's, or where the span stood before in the same text.
-    starts: np.ndarray
-    there: np.ndarray
-    leaders: np.ndarray
-
-    def take(self, chosen: np.ndarray) -> "_Going":
-        return _Going(docs=self.docs[chosen], starts=self.starts[chosen], there=self.there[chosen],
-                      leaders=self.leaders[chosen])  # fmt: skip
-
-
-def _going(files: Files, removed: Sequence[str], split: int, grouping: Grouping, numbered: np.ndarray) -> _Going:
-    table = read_partition(files, removed, split // grouping.size, schema=REMOVED)
-    numbers = table["number"].to_numpy()
-    mine = np.flatnonzero(split_in(numbers) == split)
-    order = np.argsort(numbered)
-    docs = order[np.searchsorted(numbered[order], numbers[mine])]
-    places = table["places"].to_numpy()[mine]
-    starts = (places >> np.uint64(PLACE_BITS)).astype(np.int64)
-    there = (places & np.uint64(PLACE_MASK)).astype(np.int64)
-    found = _Going(docs=docs, starts=starts, there=there, leaders=table["leader"].to_numpy()[mine])
-    return found.take(np.lexsort((starts, docs)))
-
-
-def _joined(going: _Going, length: int) -> tuple[_Going, np.ndarray]:
-    """Stretches of `length` bytes joined where they overlap and are copies of one stretch; and where each ends."""
-    shift = going.starts - going.there
-    opens = np.ones(len(going.docs), dtype=bool)
-    opens[1:] = (
-        (going.docs[1:] != going.docs[:-1]) | (going.leaders[1:] != going.leaders[:-1])
-        | (shift[1:] != shift[:-1]) | (going.starts[1:] > going.starts[:-1] + length)
-    )  # fmt: skip
-    first = np.flatnonzero(opens)
-    last = np.append(first[1:], len(opens))[: len(first)] - 1
-    return going.take(first), going.starts[last] + length
-
-
-def ask_part(
-    output: Output,
-    *,
-    view: View,
-    unit: str,
-    split: int,
-    name: str,
-    settings: dict[str, Any],
-    numbers: Sequence[str],
-    removed: Sequence[str],
-    local: str,
-    grouping: Grouping,
-) -> dict[str, Any]:
-    """Task: `asks` (by group of the leader's split): one for each pair of documents, or for each stretch."""
-    del view, unit, local
-    chosen = settings_of(name, settings)
-    _, numbered = numbers_of(output.files, numbers, split, grouping)
-    going = _going(output.files, removed, split, grouping, numbered)
-    ends = going.starts
-    if isinstance(chosen, SubstringDedupSettings):
-        going, ends = _joined(going, chosen.length_bytes)
-    own = numbered[going.docs]
-    columns = [going.leaders, own, going.starts, going.there, ends - going.starts]
-    table = pa.table([column.astype(np.uint64) for column in columns], schema=_ASKS)
-    table = table.filter(pa.array(going.leaders != own))
-    if isinstance(chosen, UnitSettings):
-        pairs = table.select(["leader", "number"]).group_by(["leader", "number"], use_threads=False).aggregate([])
-        nothing = pa.array(np.zeros(pairs.num_rows, np.uint64))
-        table = pa.table([pairs["leader"], pairs["number"], nothing, nothing, nothing], schema=_ASKS)
-    partition = grouping.of_splits(split_in(table["leader"].to_numpy()))
-    write_run(output, "asks", table, partition=partition, keys=["leader", "number", "start"])
-    return {"asks": table.num_rows}
-
-
-def told_part(
-    output: Output,
-    *,
-    view: View,
-    asks: Sequence[str],
-    group: int,
-    numbers: Sequence[str],
-    grouping: Grouping,
-    reach: int,
-) -> dict[str, Any]:
-    """Task: `told` (_TOLD by group of the asking split, in one run or several): the answers of some splits. `reach`:
-    how many bytes are told to either side of those asked for."""
-
-    def answers() -> Iterator[pa.Table]:
-        for split in grouping.members(group):
-            _, numbered = numbers_of(output.files, numbers, split, grouping)
-            documents = None
-            for piece in merge_partition(output.files, asks, group, keys=["leader", "number", "start"]):
-                mine = piece.filter(pa.array(split_in(piece["leader"].to_numpy()) == split))
-                if mine.num_rows == 0:
-                    continue
-                if documents is None:
-                    documents = read_documents(output.files, view, view.units[split], ["id", "text"])
-                    order = np.argsort(numbered)
-                docs = order[np.searchsorted(numbered[order], mine["leader"].to_numpy())]
-                yield _answers(mine, documents, docs, reach)
-
-    # A batch of asks can name large parts of texts, but no more than what goes there.
-    told = write_in_runs(output, "told", answers(), grouping, keys=["number", "start", "leader"], compression="zstd")
-    return {"told": told}
-
-
-def _answers(asks: pa.Table, documents: pa.Table, docs: np.ndarray, reach: int) -> pa.Table:
-    ids = id_halves(documents["id"].take(pa.array(docs)))
-    data, offsets = words.utf8(documents["text"])
-    there, size = asks["there"].to_numpy().astype(np.int64), asks["size"].to_numpy().astype(np.int64)
-    wanted = size > 0
-    begins, ends = offsets[:-1][docs], offsets[1:][docs]
-    first = np.where(wanted, np.maximum(begins, begins + there - reach), begins)
-    last = np.where(wanted, np.minimum(ends, begins + there + size + reach), begins)
-    pieces = [data[start:end].tobytes() for start, end in zip(first.tolist(), last.tolist(), strict=True)]
-    lead = np.where(wanted, begins + there - first, 0).astype(np.uint64)
-    return pa.table(
-        [
-            asks["number"],
-            asks["start"],
-            asks["leader"],
-            ids[:, 0],
-            ids[:, 1],
-            lead,
-            pa.array(pieces, pa.large_binary()),
-        ],
-        schema=_TOLD,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +60,7 @@ class _Here:
     ids: pa.Array
     data: np.ndarray
     offsets: np.ndarray
-    going: _Going
+    going: Going
     local: pa.Table
     #: (number, leader, start) -> row of `told`.
     heard: Mapping[tuple[int, int, int], int]
@@ -229,12 +84,12 @@ def _here(
     rows, numbered = numbers_of(files, numbers, split, grouping)
     documents = read_documents(files, view, unit, ["id", "text"])
     data, offsets = words.utf8(documents["text"])
-    answers = read_partition(files, told, split // grouping.size, schema=_TOLD)
+    answers = read_partition(files, told, split // grouping.size, schema=TOLD)
     answers = answers.filter(pa.array(split_in(answers["number"].to_numpy()) == split))
     named = zip(*(answers[name].to_pylist() for name in ("number", "leader", "start")), strict=True)
     return _Here(
         rows=rows, numbered=numbered, ids=documents["id"].combine_chunks(), data=data, offsets=offsets,
-        going=_going(files, removed, split, grouping, numbered), local=files.read_table(local, LOCAL.names),
+        going=going_of(files, removed, split, grouping, numbered), local=files.read_table(local, LOCAL.names),
         heard={key: place for place, key in enumerate(named)}, told=answers,
     )  # fmt: skip
 
@@ -273,7 +128,7 @@ def _substring_stretches(here: _Here, chosen: SubstringDedupSettings) -> tuple[_
     own = here.ids.to_pylist()
     kinds, _ = words.character_table()
     told_ids = id_text(here.told["id0"].to_numpy(), here.told["id1"].to_numpy()).to_pylist()
-    going, ends = _joined(here.going, chosen.length_bytes)
+    going, ends = joined(here.going, chosen.length_bytes)
     found: list[tuple[int, int, int, str]] = []
     unlike = 0
 

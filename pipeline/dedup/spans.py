@@ -43,7 +43,7 @@ from stages.substrings import anchors
 
 LIBRARIES: Final = ("numba", "numpy", "pyarrow", "xxhash")
 _ORDER_MODULES: Final = (*exchange.MODULES, "pipeline.dedup.ranks")
-_MODULES: Final = (*exchange.MODULES, "pipeline.dedup.spans", "pipeline.dedup.rewrite")
+_MODULES: Final = (*exchange.MODULES, "pipeline.dedup.asks", "pipeline.dedup.rewrite", "pipeline.dedup.spans")
 #: Type in a recipe of each kind of settings, which names the phases and the columns.
 NAMES: Final[dict[type[SpanSettings], str]] = {
     LineDedupSettings: "line_dedup",
@@ -297,12 +297,12 @@ def span_dedup(
     shared["removed"] = steps.runs(grouped, "groups", key, "removed", ["number", "places"])
     local = [{"local": commit.files["local"].name} for commit in spanned]
     each = [{**one, **two} for one, two in zip(steps.splits(shared), local, strict=True)]
-    asked = steps.run("asks", key, "rewrite:ask_part", each, "")
+    asked = steps.run("asks", key, "asks:ask_part", each, "")
     asks = steps.runs(asked, "asks", key, "asks", ["leader", "number", "start"])
     told = steps.run(
         "told",
         key,
-        "rewrite:told_part",
+        "asks:told_part",
         [
             {"view": view, "asks": asks, "group": group, "numbers": numbers, "grouping": steps.grouping,
              "reach": settings.window_bytes if isinstance(settings, SubstringDedupSettings) else 0}

@@ -10,9 +10,6 @@ import pytest
 from pipeline import exchange
 from pipeline.engine import Engine
 from pipeline.exchange import (
-    BATCH_BYTES,
-    BLOCK,
-    Run,
     by_hash,
     equal_stretches,
     level,
@@ -25,6 +22,7 @@ from pipeline.exchange import (
 )
 from pipeline.files import Files
 from pipeline.parts import Output
+from pipeline.run_file import BATCH_BYTES, BLOCK, Run
 from pipeline.runners.inline import InlineRunner
 
 SCHEMA = pa.schema([pa.field("key", pa.uint64()), pa.field("doc", pa.uint64()), pa.field("payload", pa.large_binary())])

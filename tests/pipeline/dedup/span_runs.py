@@ -24,6 +24,8 @@ class Outcome:
     columns: dict[str, dict[str, Any]]
     #: id -> [(piece of the text before, id of the partner)].
     removed: dict[str, list[tuple[str, str]]]
+    #: id -> [(first byte, the one behind the last)] of the same pieces.
+    places: dict[str, list[tuple[int, int]]]
     engine: Engine
     view: View
     phases: tuple[str, str]
@@ -43,16 +45,18 @@ def rewrite(
         read_documents(engine.files, after, unit, ["id", *done.layer.columns]).drop_columns(["row"]).to_pylist()
     ]  # fmt: skip
     removed: dict[str, list[tuple[str, str]]] = {}
+    places: dict[str, list[tuple[int, int]]] = {}
     for unit in view.units:
         table = read_documents(engine.files, view, unit, ["id", "text"], alive_only=False)
         before = [(row["id"], row["text"].encode()) for row in table.to_pylist()]
         for row in engine.files.read_table(f"{done.layer.phase}/{unit}.removed.parquet").to_pylist():
             identity, text = before[row["row"]]
             removed.setdefault(identity, []).append((text[row["start"] : row["end"]].decode(), row["partner"]))
+            places.setdefault(identity, []).append((row["start"], row["end"]))
     return Outcome(
         texts={row["id"]: row.pop("text") for row in kept}, columns={row.pop("id"): row for row in kept},
         ledger=ledger_rows(engine, view, done.ledger), counts=merged_counts(engine.commits[done.ledger]),
-        removed=removed, engine=engine, view=after, phases=(done.layer.phase, done.ledger),
+        removed=removed, places=places, engine=engine, view=after, phases=(done.layer.phase, done.ledger),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from dedup_views import Corpus, ledger_rows, make_engine, planted, replaced, verdicts, words
 
-from pipeline.dedup import near
+from pipeline.dedup import rounds
 from pipeline.dedup.against import publish_near, read_manifest, resolve_near
 from pipeline.dedup.bloom import RunIdentity, SliceError
 from pipeline.dedup.near import near_dedup
@@ -86,7 +86,7 @@ SURE = {"permutations": 128, "bands": 64, "rows": 2}
 def test_is_the_walk_over_the_earlier_survivors_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, crowded: int
 ) -> None:
-    monkeypatch.setattr(near, "_SHOWN", 1)
+    monkeypatch.setattr(rounds, "_SHOWN", 1)
     first, second = two_dumps(seed)
     _, gone, _ = crawl(tmp_path, "one", first, **SURE, crowded=crowded)
     kept = [row for row in first.rows if row["id"] not in gone]
@@ -123,7 +123,7 @@ def test_three_dumps_in_a_row_and_partitions_do_not_matter(tmp_path: Path, monke
         ]
         found[name] = removed
         assert len(list((tmp_path / name / "seen").glob("*.near.json"))) == 3
-        monkeypatch.setattr(near, "_SHOWN", 1)
+        monkeypatch.setattr(rounds, "_SHOWN", 1)
     assert found["a"] == found["b"]
     assert len(found["a"][2]) > len(third.rows) // 2
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from dedup_views import Corpus, by_definition, contents, ledger_rows, make_engine, planted, replaced, verdicts, words
 
-from pipeline import exchange
-from pipeline.dedup import buckets, groups, near
+from pipeline import exchange, run_file
+from pipeline.dedup import buckets, groups, near, rounds
 from pipeline.dedup.near import near_dedup
 from pipeline.engine import Engine, merged_counts
 from pipeline.parts import Commit, Task, execute
@@ -115,10 +115,11 @@ def test_the_same_survivors_where_no_partition_fits_into_memory(
     settings = SMALL.model_copy(update={"crowded": 3})
     reference = run(corpus, tmp_path / "0", settings, splits=1)
     for name, value in (("AT_ONCE_BYTES", 0), ("BATCH_BYTES", 256), ("CHUNK_BYTES", 300)):
-        monkeypatch.setattr(exchange, name, value)
+        monkeypatch.setattr(run_file if name == "BATCH_BYTES" else exchange, name, value)
     monkeypatch.setattr(buckets, "_HELD", 5)
-    for name, value in (("_MERGED", 2), ("_SHOWN", 1), ("_DECIDE_BYTES", 1500)):
-        monkeypatch.setattr(near, name, value)
+    for name, value in (("_MERGED", 2), ("_SHOWN", 1)):
+        monkeypatch.setattr(rounds, name, value)
+    monkeypatch.setattr(near, "DECIDE_BYTES", 1500)
     found = run(corpus, tmp_path / "1", settings, splits=2, partition_bytes=20_000)
     assert found["removed"] == reference["removed"]
     assert_by_definition(corpus, found, settings)
