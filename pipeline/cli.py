@@ -22,6 +22,7 @@ from pipeline.contamination import contamination as find_items
 from pipeline.dups import dups as show_dups
 from pipeline.exits import told
 from pipeline.explain import explain as explain_document
+from pipeline.housekeeping import gc_command
 from pipeline.phases.mix import mix_text
 from pipeline.plan import plan as plan_recipe
 from pipeline.progress import Terminal
@@ -31,6 +32,8 @@ from pipeline.report.place import report_of
 from pipeline.run import Options, default_work
 from pipeline.run import run as run_recipe
 from pipeline.show_extraction import show_extraction
+from pipeline.status import status_command
+from pipeline.takedown import remove_command
 from pipeline.verify import verify as verify_run
 
 app = typer.Typer(
@@ -41,6 +44,10 @@ app.add_typer(classifier.app, name="classifier", help="Train and evaluate fastTe
 app.add_typer(vocabulary.app, name="tokenizer", help="Learn a vocabulary, or measure what one costs.")
 app.add_typer(ablation.app, name="ablate", help="What each data choice is worth: variants x seeds to verdicts.")
 app.add_typer(shards.app, name="shards", help="Look at token shards, or export them.")
+
+app.command("gc")(gc_command)
+app.command("remove")(remove_command)
+app.command("status")(status_command)
 
 RecipePath = Annotated[Path, typer.Argument(help="the recipe, a YAML file; see configs/")]
 RunFolder = Annotated[str, typer.Argument(help="folder of a finished run, as given by --out; local or s3://")]

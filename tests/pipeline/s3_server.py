@@ -106,11 +106,11 @@ def started_proxy(server: str) -> Iterator[Proxy]:
             if self.command != "HEAD":
                 self.wfile.write(data)
 
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve
-
         def log_message(self, *about) -> None:
             """Say nothing."""
 
+    for method in ("GET", "PUT", "POST", "DELETE", "HEAD"):
+        setattr(Handler, f"do_{method}", Handler._serve)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
         listening.daemon_threads = True
         thread = threading.Thread(target=listening.serve_forever, daemon=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import fsspec
 import pyarrow as pa
 import pytest
-from corpus import make_crawl, write_recipe
+from corpus import make_crawl
 from s3_server import CREDENTIALS, environment, started_proxy, started_server
 from test_jsonl import line
 from warcs import member, pages
@@ -74,6 +74,27 @@ def proxy(bucket, server, monkeypatch):
         yield between
 
 
+#: Every kind of phase once: judged measures, exchanges, filters, a vocabulary and shards.
+RECIPE = """\
+name: test
+input: {{paths: ["{place}/crawl"]}}
+stages:
+  - {{type: extract, engine: resiliparse}}
+  - {{type: gopher_quality, min_stop_words: 1}}
+  - {{type: exact_dedup}}
+  - {{type: near_dedup, threshold: 0.7}}
+  - {{type: bloom, seen: "{place}/seen"}}
+tokenizer: {{vocab_size: 300}}
+shards: {{tokens_per_shard: 9000, seed: 1}}
+"""
+
+
+def recipe_at(place: str, folder: Path) -> Path:
+    """The recipe over PLACE/crawl, with its filters in PLACE/seen."""
+    (folder / "r.yaml").write_text(RECIPE.format(place=place))
+    return folder / "r.yaml"
+
+
 def upload(folder: Path, place: str) -> None:
     store = ObjectStore(place)
     for path in sorted(folder.rglob("*")):
@@ -85,17 +106,9 @@ def upload(folder: Path, place: str) -> None:
 def local(tmp_path_factory):
     """A crawl on the disk, and the root of a run over it there."""
     folder = tmp_path_factory.mktemp("local")
-    crawl = make_crawl(folder / "crawl", files=2, pages_per_file=8)
+    crawl = make_crawl(folder / "crawl", files=1, pages_per_file=12)
     options = Options(out=str(folder / "out"), work=str(folder / "work"), runner="inline")
-    return crawl, run(load_recipe(write_recipe(folder, crawl)), options)
-
-
-def recipe_on(bucket: str, folder: Path):
-    """The recipe of `local`, with everything in the bucket."""
-    text = write_recipe(folder, Path("/crawl")).read_text()
-    path = folder / "s3.yaml"
-    path.write_text(text.replace('"/crawl"', f'"{bucket}/crawl"').replace(str(folder / "seen"), f"{bucket}/seen"))
-    return path
+    return crawl, run(load_recipe(recipe_at(str(folder), folder)), options)
 
 
 def options_on(bucket: str) -> Options:
@@ -119,7 +132,7 @@ def test_a_run_in_a_failing_store_ends_with_the_root_of_a_local_one(local, bucke
         return None
 
     proxy.fault = fault
-    manifest = run(load_recipe(recipe_on(bucket, tmp_path)), options_on(bucket))
+    manifest = run(load_recipe(recipe_at(bucket, tmp_path)), options_on(bucket))
     assert manifest["root"] == reference["root"]
     assert torn
     assert proxy.faults > 10
@@ -137,7 +150,7 @@ def test_a_run_in_a_failing_store_ends_with_the_root_of_a_local_one(local, bucke
 def test_a_killed_run_on_s3_goes_on_by_the_same_command(local, bucket, server, tmp_path):
     crawl, reference = local
     upload(crawl, f"{bucket}/crawl")
-    recipe, options = recipe_on(bucket, tmp_path), options_on(bucket)
+    recipe, options = recipe_at(bucket, tmp_path), options_on(bucket)
     command = [sys.executable, "-m", "pipeline.cli", "run", str(recipe), "--out", options.out, "--work", options.work,
                "--runner", "inline"]  # fmt: skip
     driver = subprocess.Popen(command, env={**environment(server), "PYTHONPATH": str(ROOT)}, cwd=tmp_path,
