@@ -83,6 +83,10 @@ class ObjectStore:
         """What the store says of an object: size, ETag, …; None if there is none."""
         try:
             with _named(path):
+                if hasattr(self.filesystem, "call_s3"):  # `info` would list the folder too when there is no object
+                    bucket, _, key = path.partition("/")
+                    head = self.filesystem.call_s3("head_object", Bucket=bucket, Key=key)
+                    return {**head, "size": head["ContentLength"]}
                 about: dict[str, Any] = self.filesystem.info(path)
         except FileNotFoundError:
             return None

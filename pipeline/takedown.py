@@ -13,6 +13,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,7 @@ from pipeline.lock import run_lock
 from pipeline.outputs import MANIFEST, read_manifest, write_manifest
 from pipeline.root import root_hash
 from stages.schema import LEDGER
-from tokenizer.shards import SCHEMA, ShardSet, write_shard
+from tokenizer.shards import SCHEMA, ShardMetadata, ShardSet, write_shard
 
 STAGE = "remove"
 REASON = "removed"
@@ -173,7 +174,7 @@ def _shards(files: Files, manifest: dict[str, Any], ids: pa.Array) -> None:
             continue
         metadata = ShardSet([files.path(name)], filesystem=files.arrow, complete=False).metadata
         staying, going = table.filter(pc.invert(here)), table.filter(here)
-        written = files.write(f"{_FOLDER}/{name}", lambda sink, rows=staying, about=metadata: _write(sink, rows, about))
+        written = files.write(f"{_FOLDER}/{name}", partial(_write, rows=staying, metadata=metadata))
         manifest["outputs"][name] = written.sha256
         tokens = int(pc.sum(going["n_tokens"]).as_py())
         manifest["counts"]["tokens"] -= tokens
@@ -183,7 +184,7 @@ def _shards(files: Files, manifest: dict[str, Any], ids: pa.Array) -> None:
         summary["bytes"] -= int(pc.sum(going["n_bytes"]).as_py())
 
 
-def _write(sink: Any, rows: pa.Table, metadata: Any) -> None:
+def _write(sink: Any, *, rows: pa.Table, metadata: ShardMetadata) -> None:
     write_shard(sink, rows, metadata=metadata)
 
 

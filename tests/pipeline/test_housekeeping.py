@@ -59,27 +59,26 @@ def test_status_tells_a_finished_a_running_and_a_dead_run_apart(place, finished)
     told = status(str(place / "out"))
     assert told["state"] == "finished"
     assert all(phase["done"] == phase["total"] for phase in told["phases"])
-    assert [phase["phase"] for phase in told["phases"]][0].startswith("extract-")
-    assert told["rejected"]["exact_dup"] == 1
+    assert any(phase["phase"].startswith("extract-") for phase in told["phases"])
+    assert told["rejected"]["exact_dup"] == 2
     assert told["peak_worker_memory_bytes"] > 50 << 20
 
-    class Watching(Silent):
-        seen: dict = {}
+    seen: dict = {}
 
+    class Watching(Silent):
         def begin(self, phase: str, *, total: int, done: int) -> None:
             if phase.startswith("judge-"):
                 # From another process, which the lock speaks to.
-                code = "import sys, json; from pipeline.status import status; print(json.dumps(status(sys.argv[1])))"
-                root = str(Path(__file__).parents[2])
-                made = subprocess.run([sys.executable, "-c", code, str(place / "dying")], capture_output=True, check=True,
-                                      cwd=root, env={"PYTHONPATH": root})  # fmt: skip
-                self.seen.update(json.loads(made.stdout))
+                command = [sys.executable, "-m", "pipeline.cli", "status", str(place / "dying"), "--json"]
+                root = Path(__file__).parents[2]
+                made = subprocess.run(command, capture_output=True, check=True, cwd=root)
+                seen.update(json.loads(made.stdout))
                 raise TaskFailedError("enough")
 
     with pytest.raises(TaskFailedError, match="enough"):
         run_at(place, "dying", "stages.gopher_quality.min_words=51", progress=Watching())
-    assert Watching.seen["state"] == "running"
-    assert Watching.seen["pid"]
+    assert seen["state"] == "running"
+    assert seen["pid"]
     dead = status(str(place / "dying"))
     assert dead["state"] == "stopped"
     judging = dead["phases"][-1]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from datetime import timedelta
 from pathlib import Path
 
@@ -54,12 +55,12 @@ def server():
 
 
 @pytest.fixture
-def bucket(server, monkeypatch, request):
+def bucket(server, monkeypatch):
     """s3://NAME, empty, for this test alone."""
     for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": server}.items():
         monkeypatch.setenv(name, value)
     forget()
-    name = "b" + request.node.name.lower().replace("_", "-").partition("[")[0][:50]
+    name = f"bucket-{uuid.uuid4().hex}"
     fsspec.filesystem("s3", use_listings_cache=False).mkdir(name)
     yield f"s3://{name}"
     forget()
@@ -203,7 +204,7 @@ def test_an_object_that_changes_after_the_plan_stops_the_run(bucket):
     store = ObjectStore(bucket)
     store.put_new(f"{store.base}/a.jsonl", line(1))
     (split,) = cut(list_sources([f"{bucket}/a.jsonl"], cache={}), split_bytes=1000)
-    fsspec.filesystem("s3").pipe_file(f"{store.base}/a.jsonl", line(2))
+    fsspec.filesystem("s3").pipe_file(f"{store.base}/a.jsonl", line(1).swapcase())
     with pytest.raises(OSError, match=r"a\.jsonl was changed since"):
         list(read_split(split, Chain(), Limits()))
 
