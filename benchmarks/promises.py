@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 PAGE = Path(__file__).parents[1] / "docs/promises.md"
 _ROW = re.compile(r"^\| (?P<what>[^|]+) \| (?P<test>tests/[^ |]+|none) \|$")
@@ -24,7 +24,7 @@ def results(tests: list[str]) -> Mapping[str, str]:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", *tests]
         subprocess.run(command, check=False, cwd=PAGE.parents[1], stdout=subprocess.DEVNULL)
-        cases = ElementTree.parse(report).getroot().iter("testcase")
+        cases = ET.parse(report).getroot().iter("testcase")
         worst: dict[str, str] = {}
         for case in cases:
             kinds = {child.tag for child in case}

