@@ -2,7 +2,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3.11
 
-.PHONY: setup demo test proofs check bench models clean
+.PHONY: setup demo test promises proofs check bench models clean
 setup: $(VENV)/.done
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q -c constraints.txt torch && $(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,demo,pdf-mupdf,s3]' && touch $@
@@ -12,6 +12,8 @@ test: setup
 	$(BIN)/python -m pytest
 proofs: setup
 	$(BIN)/python -m pytest -m slow --timeout 1800
+promises: setup
+	$(BIN)/python -m benchmarks.promises
 check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 bench: setup

@@ -22,14 +22,18 @@ from pipeline.contamination import contamination as find_items
 from pipeline.dups import dups as show_dups
 from pipeline.exits import told
 from pipeline.explain import explain as explain_document
+from pipeline.housekeeping import gc_command
 from pipeline.phases.mix import mix_text
 from pipeline.plan import plan as plan_recipe
 from pipeline.progress import Terminal
 from pipeline.recipe import Recipe, RecipeError, load_recipe
-from pipeline.report.page import funnel_text, write_report
+from pipeline.report.page import funnel_text
+from pipeline.report.place import report_of
 from pipeline.run import Options, default_work
 from pipeline.run import run as run_recipe
 from pipeline.show_extraction import show_extraction
+from pipeline.status import status_command
+from pipeline.takedown import remove_command
 from pipeline.verify import verify as verify_run
 
 app = typer.Typer(
@@ -42,8 +46,12 @@ app.add_typer(vocabulary.app, name="tokenizer", help="Learn a vocabulary, or mea
 app.add_typer(ablation.app, name="ablate", help="What each data choice is worth: variants x seeds to verdicts.")
 app.add_typer(shards.app, name="shards", help="Look at token shards, or export them.")
 
+app.command("gc")(gc_command)
+app.command("remove")(remove_command)
+app.command("status")(status_command)
+
 RecipePath = Annotated[Path, typer.Argument(help="the recipe, a YAML file; see configs/")]
-RunFolder = Annotated[Path, typer.Argument(help="folder of a finished run, as given by --out")]
+RunFolder = Annotated[str, typer.Argument(help="folder of a finished run, as given by --out; local or s3://")]
 Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", help="file, folder or pattern to read instead of the recipe's; repeatable"),
@@ -92,7 +100,7 @@ def run(
             manifest = run_recipe(chosen, options, progress=progress)
         for warning in manifest["warnings"]:
             print(f"tamis: warning: {warning['message']}", file=sys.stderr)
-        report_path = write_report(Path(place))
+        report_path = report_of(place)
         if as_json:
             print(json.dumps(manifest, indent=1, sort_keys=True))
             return
@@ -155,7 +163,7 @@ def explain(
 ) -> None:
     """Tell what happened to a document, stage by stage, with the values that were measured."""
     with told():
-        print(explain_document(str(run_folder), document, work=work))
+        print(explain_document(run_folder, document, work=work))
 
 
 @app.command("extract")
@@ -174,7 +182,7 @@ def dups(
 ) -> None:
     """Show a document's cluster of duplicates, and side by side how each differs from what was kept."""
     with told():
-        Console().print(show_dups(str(run_folder), document, work=work, limit=limit), highlight=False)
+        Console().print(show_dups(run_folder, document, work=work, limit=limit), highlight=False)
 
 
 @app.command()
@@ -187,7 +195,7 @@ def verify(
 ) -> None:
     """Re-hash every output, recount the books from the rows, and with --input read the input again."""
     with told():
-        findings, looked = verify_run(str(run_folder), inputs=inputs or [])
+        findings, looked = verify_run(run_folder, inputs=inputs or [])
         if as_json:
             print(
                 json.dumps({"sound": not findings, "looked": looked, "findings": [vars(f) for f in findings]}, indent=1)
@@ -205,7 +213,7 @@ def verify(
 def contamination(run_folder: RunFolder, as_json: AsJson = False) -> None:
     """Which items of which benchmarks the run's `decontaminate` stage found, and in which documents."""
     with told():
-        found = find_items(str(run_folder))
+        found = find_items(run_folder)
         print(json.dumps(findings_json(found), indent=1) if as_json else as_text(found))
 
 
@@ -213,7 +221,7 @@ def contamination(run_folder: RunFolder, as_json: AsJson = False) -> None:
 def report(run_folder: RunFolder) -> None:
     """Write the run's report.html again: one self-contained page."""
     with told():
-        print(write_report(run_folder))
+        print(report_of(run_folder))
 
 
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

@@ -2,14 +2,18 @@
 
 Every call that can fail is a method of `Files`, so that a test can hand in a double whose n-th call fails.
 A file appears under its final name complete or not at all: it is written under an attempt name, synced, reopened and
-checked, and only then renamed.
+checked, and only then renamed. For an object store the attempt lies on the local disk; what is renamed on a disk is
+uploaded there (pipeline/object_store.py).
 """
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
+import tempfile
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from pipeline.object_store import ObjectStore, is_remote
+
 #: zstd level 3 is the codec's own default: higher levels cost more CPU than the disk they save on text.
 ZSTD_LEVEL = 3
 #: Rows of a row group in document parts: keeps a group of ordinary pages (4 kB of text) at about 64 MB.
@@ -25,6 +31,13 @@ ROWS_PER_GROUP = 16_384
 #: Attempt files begin with this, so that a glob for *.parquet or *.json never meets one.
 ATTEMPT_PREFIX = ".attempt-"
 _READ_BYTES = 1 << 20
+#: What a file system without hard links says.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_LOCAL: Any = pafs.LocalFileSystem()
+
+
+#: Folders of attempts for object stores: this and the number of the process that fills them.
+_STAGING_PREFIX = "tamis-upload-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,35 +53,59 @@ class Written:
         return {"name": self.name, "sha256": self.sha256, "size_bytes": self.size_bytes, "rows": self.rows}
 
 
+@contextlib.contextmanager
+def _staging() -> Iterator[str]:
+    """A folder on the local disk (TMPDIR) for one attempt. Those of processes that were killed are removed."""
+    with tempfile.TemporaryDirectory(prefix=f"{_STAGING_PREFIX}{os.getpid()}-") as folder:
+        for other in Path(folder).parent.glob(f"{_STAGING_PREFIX}*"):
+            owner = other.name.removeprefix(_STAGING_PREFIX).partition("-")[0]
+            if owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc/self").exists():
+                shutil.rmtree(other, ignore_errors=True)  # somebody else's on a shared machine, or gone already
+        yield folder
+
+
+def _unfenced() -> None:
+    """Nothing forbids a file to get its name."""
+
+
 class Files:
-    """Files below one root, which is a local folder or a URI that pyarrow.fs knows (s3://bucket/prefix)."""
+    """Files below one root, which is a local folder or a URI that fsspec knows (s3://bucket/prefix)."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         text = os.fspath(root)
-        if "://" in text:
-            self.filesystem, self.base = pafs.FileSystem.from_uri(text)
-            self.local = isinstance(self.filesystem, pafs.LocalFileSystem)
-        else:
-            self.filesystem, self.base, self.local = pafs.LocalFileSystem(), str(Path(text).absolute()), True
+        self.store = ObjectStore(text) if is_remote(text) else None
+        self.local = self.store is None
+        self.base = str(Path(text.removeprefix("file://")).absolute()) if self.store is None else self.store.base
         self.root = text
+        #: Called before a file gets its name; raises where it must not have it any more.
+        self.fence: Callable[[], None] = _unfenced
 
     def path(self, name: str) -> str:
         return f"{self.base}/{name}" if name else self.base
 
-    # Each of these is one call to the file system.
+    @property
+    def arrow(self) -> Any:
+        """What pyarrow opens our paths with; None for local ones."""
+        return None if self.store is None else pafs.PyFileSystem(pafs.FSSpecHandler(self.store.filesystem))
+
+    # Each of these is one call to the file system or store.
 
     def open(self, name: str) -> pa.NativeFile:
         """The file for random access. FileNotFoundError if it is not there."""
-        return self.filesystem.open_input_file(self.path(name))
+        if self.store is not None:
+            return self.store.open(self.path(name))
+        return _LOCAL.open_input_file(self.path(name))
 
     def create(self, name: str) -> pa.NativeFile:
-        return self.filesystem.open_output_stream(self.path(name))
+        assert self.local, "attempts lie on the local disk"
+        return _LOCAL.open_output_stream(self.path(name))
 
     def make_folder(self, name: str) -> None:
-        self.filesystem.create_dir(self.path(name), recursive=True)
+        if self.local:  # a store has no folders
+            _LOCAL.create_dir(self.path(name), recursive=True)
 
     def sync(self, name: str) -> None:
-        """Make a file's or folder's content survive a power cut; object stores do that on close."""
+        """Make a file's or folder's content survive a power cut; a store does that by itself."""
         if not self.local:
             return
         handle = os.open(self.path(name), os.O_RDONLY)
@@ -78,55 +115,87 @@ class Files:
             os.close(handle)
 
     def rename(self, old: str, new: str) -> None:
-        if self.local:
-            Path(self.path(old)).replace(self.path(new))
-        else:
-            self.filesystem.move(self.path(old), self.path(new))
+        assert self.local, "a store has no rename"
+        Path(self.path(old)).replace(self.path(new))
+
+    def link(self, old: str, new: str) -> None:
+        """A second name for a file. FileExistsError if the name is taken; another OSError where there are no links."""
+        assert self.local, "a store has no links"
+        Path(self.path(new)).hardlink_to(self.path(old))
 
     def delete(self, name: str) -> None:
-        self.filesystem.delete_file(self.path(name))
+        if self.store is not None:
+            self.store.delete(self.path(name))
+        else:
+            _LOCAL.delete_file(self.path(name))
 
     def exists(self, name: str) -> bool:
-        return bool(self.filesystem.get_file_info(self.path(name)).type != pafs.FileType.NotFound)
+        if self.store is not None:
+            return self.store.size(self.path(name)) is not None
+        return bool(_LOCAL.get_file_info(self.path(name)).type != pafs.FileType.NotFound)
 
     def names(self, folder: str) -> list[str]:
         """Sorted names of the files directly in `folder`, attempts left out; empty if there is no such folder."""
-        selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
-        infos = self.filesystem.get_file_info(selector)
-        return sorted(
-            info.base_name
-            for info in infos
-            if info.type == pafs.FileType.File and not info.base_name.startswith(ATTEMPT_PREFIX)
-        )
+        return sorted(name for name, kind in self._listing(folder) if kind and not name.startswith(ATTEMPT_PREFIX))
 
     def folders(self) -> list[str]:
         """Sorted names of the folders directly in the root; empty if there is no root."""
-        infos = self.filesystem.get_file_info(pafs.FileSelector(self.path(""), allow_not_found=True))
-        return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
+        return sorted(name for name, is_file in self._listing("") if not is_file)
+
+    def _listing(self, folder: str) -> list[tuple[str, bool]]:
+        """(name, whether it is a file) of everything directly in a folder."""
+        if self.store is not None:
+            found = self.store.listing(self.path(folder))
+            return [(entry["name"].rstrip("/").rpartition("/")[2], entry["type"] == "file") for entry in found]
+        infos = _LOCAL.get_file_info(pafs.FileSelector(self.path(folder), allow_not_found=True))
+        kinds = {pafs.FileType.File: True, pafs.FileType.Directory: False}
+        return [(info.base_name, kinds[info.type]) for info in infos if info.type in kinds]
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of every file below `folder`, attempts and all, by its name from the root on."""
+        if self.store is not None:
+            return {
+                path.removeprefix(f"{self.base}/"): size for path, size in self.store.below(self.path(folder)).items()
+            }
+        selector = pafs.FileSelector(self.path(folder), recursive=True, allow_not_found=True)
+        infos = [info for info in _LOCAL.get_file_info(selector) if info.type == pafs.FileType.File]
+        return {info.path.removeprefix(f"{self.base}/"): info.size for info in infos}
 
     # Built on the calls above.
 
     def read(self, name: str) -> bytes:
+        if self.store is not None:
+            return self.store.read(self.path(name))
         with self.open(name) as source:
             return bytes(source.read())
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """All of a file, in pieces."""
+        if self.store is not None:
+            yield from self.store.pieces(self.path(name))
+            return
+        with self.open(name) as source:
+            while piece := source.read(_READ_BYTES):
+                yield piece
 
     def sha256(self, name: str) -> tuple[str, int]:
         """sha256 and size of a file, read in pieces."""
         digest, size = hashlib.sha256(), 0
-        with self.open(name) as source:
-            while piece := source.read(_READ_BYTES):
-                digest.update(piece)
-                size += len(piece)
+        for piece in self.pieces(name):
+            digest.update(piece)
+            size += len(piece)
         return digest.hexdigest(), size
 
     def write(
-        self, name: str, fill: Callable[[pa.NativeFile], None], *, check: Callable[[str], None] | None = None
+        self, name: str, fill: Callable[[pa.NativeFile], None], *, check: Callable[["Files", str], None] | None = None
     ) -> Written:
         """Write one file so that it appears complete or not at all.
 
-        `fill` writes to the open sink; `check` gets the attempt's name before the rename and raises if the file is
-        not what was meant. The attempt is deleted when anything raises, and the error goes on.
+        `fill` writes to the open sink; `check` gets where the attempt lies and its name before it is made public, and
+        raises if the file is not what was meant. The attempt is deleted when anything raises, and the error goes on.
         """
+        if self.store is not None:
+            return self._upload(self.store, name, fill, check)
         folder, _, base = name.rpartition("/")
         attempt = f"{folder}/{ATTEMPT_PREFIX}{uuid.uuid4().hex}-{base}".lstrip("/")
         self.make_folder(folder)
@@ -135,8 +204,9 @@ class Files:
                 fill(sink)
             self.sync(attempt)
             if check is not None:
-                check(attempt)
+                check(self, attempt)
             digest, size = self.sha256(attempt)
+            self.fence()
             self.rename(attempt, name)
         except BaseException:
             with contextlib.suppress(OSError):  # the attempt may never have been created; the error that counts goes on
@@ -144,6 +214,60 @@ class Files:
             raise
         self.sync(folder)
         return Written(name=name, sha256=digest, size_bytes=size)
+
+    def _upload(
+        self,
+        store: ObjectStore,
+        name: str,
+        fill: Callable[[pa.NativeFile], None],
+        check: Callable[["Files", str], None] | None,
+    ) -> Written:
+        """The same for a store: written and checked on the local disk, then uploaded."""
+        with _staging() as folder:
+            beside = Files(folder)
+            written = beside.write("attempt", fill, check=check)
+            self.fence()
+            store.put(self.path(name), Path(beside.path("attempt")))
+        return Written(name=name, sha256=written.sha256, size_bytes=written.size_bytes)
+
+    def write_once(self, name: str, data: bytes) -> bool:
+        """Write a small file unless there is one: of several writers exactly one gets True, and its bytes stay."""
+        if self.store is not None:
+            return self.store.put_new(self.path(name), data)
+        folder, _, base = name.rpartition("/")
+        attempt = f"{folder}/{ATTEMPT_PREFIX}{uuid.uuid4().hex}-{base}".lstrip("/")
+        self.make_folder(folder)
+        try:
+            with self.create(attempt) as sink:
+                sink.write(data)
+            self.sync(attempt)
+            try:
+                self.link(attempt, name)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                if self.exists(name):
+                    return False
+                self.rename(attempt, name)
+        finally:
+            with contextlib.suppress(OSError):  # never created, or renamed
+                self.delete(attempt)
+        self.sync(folder)
+        return True
+
+    def copy_here(self, other: "Files", name: str, new_name: str) -> None:
+        """A file of another root under a name of this one; within one store its bytes do not travel."""
+        if self.store and other.store and self.store.filesystem is other.store.filesystem:
+            self.store.copy(other.path(name), self.path(new_name))
+            return
+
+        def fill(sink: pa.NativeFile) -> None:
+            for piece in other.pieces(name):
+                sink.write(piece)
+
+        self.write(new_name, fill)
 
     def write_bytes(self, name: str, data: bytes) -> Written:
         return self.write(name, lambda sink: sink.write(data))
@@ -166,10 +290,10 @@ class Files:
                     writer.write_table(table, row_group_size=max(1, table.num_rows))
                     rows += table.num_rows
 
-        def check(attempt: str) -> None:
-            found = self.verify_table(attempt)
+        def check(beside: Files, attempt: str) -> None:
+            found = beside.verify_table(attempt)
             if found != rows:
-                raise OSError(f"{self.path(attempt)}: wrote {rows} rows, {found} came back")
+                raise OSError(f"{beside.path(attempt)}: wrote {rows} rows, {found} came back")
 
         written = self.write(name, fill, check=check)
         return Written(name=name, sha256=written.sha256, size_bytes=written.size_bytes, rows=rows)

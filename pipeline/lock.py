@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.object_store import is_remote
+
 
 class LockedError(RuntimeError):
     """Another process writes this run."""
@@ -19,7 +21,7 @@ def run_lock(folder: str | Path) -> Iterator[None]:
     Orphaned workers of a killed driver need no lock: their tasks are pure and commit the same bytes under the same
     names. LockedError names the process that holds the lock.
     """
-    if "://" in str(folder):
+    if is_remote(str(folder)):
         # Object stores have no locks; commit records keep two writers from harming each other there.
         yield
         return
@@ -36,4 +38,34 @@ def run_lock(folder: str | Path) -> Iterator[None]:
         handle.truncate(0)
         handle.write(json.dumps({"pid": os.getpid()}))
         handle.flush()
+        yield
+
+
+def holder(folder: str | Path) -> int | None:
+    """The process that holds the run folder now; None if nobody does, and for an object store, which has no locks."""
+    path = Path(str(folder).removeprefix("file://")) / ".lock"
+    if is_remote(str(folder)) or not path.is_file():
+        return None
+    with path.open("r", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(json.loads(handle.read() or "{}").get("pid", 0))
+    return None
+
+
+@contextmanager
+def work_lock(folder: str | Path, *, alone: bool = False) -> Iterator[None]:
+    """Hold a work folder: any number of runs at once, or alone for what deletes in it. LockedError if the other kind
+    holds it. Object stores have no locks: there whoever deletes must know that no run works in it."""
+    if is_remote(str(folder)):
+        yield
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with (Path(folder) / ".in-use").open("a+", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            what = "a run works in it" if alone else "cached work is being freed in it"
+            raise LockedError(f"{folder}: {what}. Wait for it.") from None
         yield

@@ -1,7 +1,6 @@
 """The run's folder: finished parts brought under their public names, and the manifest that is written last."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,12 +36,7 @@ def _bring(work: Files, out: Files, written: Written, name: str) -> None:
     if out.exists(name):
         out.delete(name)
     if not _linked(work, out, written, name):
-
-        def copy(sink: Any) -> None:
-            with work.open(written.name) as source:
-                shutil.copyfileobj(source, sink, length=1 << 20)
-
-        out.write(name, copy)
+        out.copy_here(work, written.name, name)
     if out.sha256(name) != (written.sha256, written.size_bytes):
         out.delete(name)
         raise OSError(

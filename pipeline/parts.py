@@ -109,15 +109,36 @@ def read_commit(files: Files, phase: str, unit: str) -> Commit:
         raise ValueError(f"{files.path(name)} is no commit record ({error!r}). Delete it and run again.") from error
 
 
+class OvertakenError(RuntimeError):
+    """Another attempt has committed this part meanwhile: what this one made is not wanted."""
+
+
+class AttemptsDifferError(RuntimeError):
+    """Two attempts at one part made different bytes, which tasks must not."""
+
+
 def execute(work: str, task: Task) -> Commit:
-    """Do one task in this process and commit it; a part that is committed already is returned as it stands."""
-    files = Files(work)
-    if files.exists(commit_name(task.phase, task.unit)):
+    """Do one task in this process and commit it; a part that is committed already is returned as it stands.
+
+    Any number of attempts may run at once, a worker that was stopped for an hour among them: the first commit record
+    counts. An attempt that is overtaken gives none of its files a name and returns that record.
+    """
+    files, record_name = Files(work), commit_name(task.phase, task.unit)
+    if files.exists(record_name):
         return read_commit(files, task.phase, task.unit)
+
+    def fence() -> None:
+        if files.exists(record_name):
+            raise OvertakenError(record_name)
+
+    files.fence = fence
     module, _, name = task.function.partition(":")
     output = Output(files, task.phase, task.unit)
     started = time.perf_counter()
-    counts = getattr(importlib.import_module(module), name)(output, **task.arguments)
+    try:
+        counts = getattr(importlib.import_module(module), name)(output, **task.arguments)
+    except OvertakenError:
+        return read_commit(files, task.phase, task.unit)
     observed = {
         "seconds": round(time.perf_counter() - started, 4),
         "peak_memory_bytes": float(peak_memory_bytes()),
@@ -127,8 +148,15 @@ def execute(work: str, task: Task) -> Commit:
         "counts": counts,
         "observed": observed,
     }
-    files.write_bytes(commit_name(task.phase, task.unit), json.dumps(record, sort_keys=True, indent=1).encode())
-    return Commit(phase=task.phase, unit=task.unit, files=output.written, counts=counts, observed=observed)
+    if files.write_once(record_name, json.dumps(record, sort_keys=True, indent=1).encode()):
+        return Commit(phase=task.phase, unit=task.unit, files=output.written, counts=counts, observed=observed)
+    first = read_commit(files, task.phase, task.unit)
+    if first.files != output.written:
+        raise AttemptsDifferError(
+            f"{task.phase}, unit {task.unit}: two attempts made different bytes ({first.files} and {output.written}). "
+            f"Delete {files.path(record_name)} and run again."
+        )
+    return first
 
 
 def peak_memory_bytes() -> int:

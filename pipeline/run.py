@@ -13,11 +13,11 @@ from pipeline import shard_flow
 from pipeline.books import ConservationError
 from pipeline.dedup.against import publish_near, resolve_near
 from pipeline.dedup.bloom import RunIdentity, check_pins, publish_slice, resolve_slices
-from pipeline.engine import Engine, Progress, key_of, merged_counts
+from pipeline.engine import Engine, Progress, Silent, key_of, merged_counts
 from pipeline.expectations import unexpected
 from pipeline.files import Files, Written
 from pipeline.flow import Flow, labels
-from pipeline.lock import run_lock
+from pipeline.lock import run_lock, work_lock
 from pipeline.outputs import collect, write_manifest
 from pipeline.parts import Commit
 from pipeline.recipe import Recipe, absolute
@@ -26,6 +26,8 @@ from pipeline.root import root_hash
 from pipeline.runners.base import Runner, TaskFailedError
 from pipeline.runners.inline import InlineRunner
 from pipeline.sources.listing import Split, cut, list_sources
+from pipeline.status import Noted
+from pipeline.takedown import refuse_to_undo
 from stages.bloom_dedup import BloomSettings
 from stages.near_dedup import NearDedupSettings
 from stages.stage import Stage
@@ -111,7 +113,7 @@ def pin_slices(recipe: Recipe, splits: Sequence[Split], work: str, *, keep: bool
     for label, settings in _slice_stages(recipe):
         identity, files = run_identity(recipe, splits), Files(work)
         folder = settings.seen if isinstance(settings, BloomSettings) else str(settings.against)
-        name = f"pins/{key_of(identity.key, label, folder)}.json"
+        name = _pin_name(identity, label, folder)
         if files.exists(name):
             pinned[label] = json.loads(files.read(name))
             check_pins(Files(folder), pinned[label])
@@ -124,6 +126,19 @@ def pin_slices(recipe: Recipe, splits: Sequence[Split], work: str, *, keep: bool
         if keep:
             files.write_bytes(name, json.dumps(pinned[label]).encode())
     return pinned
+
+
+def _pin_name(identity: RunIdentity, label: str, folder: str) -> str:
+    return f"pins/{key_of(identity.key, label, folder)}.json"
+
+
+def _pins(recipe: Recipe, splits: Sequence[Split]) -> list[str]:
+    """Where this run's pins lie in the work folder."""
+    identity = run_identity(recipe, splits)
+    return [
+        _pin_name(identity, label, settings.seen if isinstance(settings, BloomSettings) else str(settings.against))
+        for label, settings in _slice_stages(recipe)
+    ]
 
 
 def _slice_stages(recipe: Recipe) -> list[tuple[str, BloomSettings | NearDedupSettings]]:
@@ -144,13 +159,15 @@ def run(
     Returns the manifest. Interrupted at any moment, the same call goes on from there and ends with the same bytes.
     """
     started, options = time.time(), anchored(options)
-    with run_lock(options.out):
+    with run_lock(options.out), work_lock(options.work):
+        refuse_to_undo(options.out)
         check_resources(recipe)
         splits = plan_splits(recipe, options.work)
         pinned = pin_slices(recipe, splits, options.work, keep=True)
         own = runner or make_runner(options)
         try:
-            engine = Engine(options.work, own, progress=progress)
+            watched = Noted(progress or Silent(), out=options.out, work=options.work)
+            engine = Engine(options.work, own, progress=watched)
             flow = Flow(engine=engine, recipe=recipe, splits=splits, pinned=pinned)
             flow.documents()
             published, commits = flow.publish()
@@ -161,6 +178,7 @@ def run(
                 manifest = _manifest(flow, published, commits, collect(engine.files, out, wanted), learned)
                 manifest["unfinished"] = unfinished
                 manifest["observed"] = _observed(engine, options, time.time() - started)
+                manifest["observed"]["pins"] = _pins(recipe, splits)
                 write_manifest(out, manifest)
                 return manifest
 
@@ -171,8 +189,10 @@ def run(
                 finish(None, str(error))
                 raise
             manifest = finish(learned)
-            if options.publish:
-                _publish_slices(flow, recipe, splits, pinned)
+            if options.publish and (slices := _publish_slices(flow, recipe, splits, pinned)):
+                manifest["observed"]["filters"] = slices
+                write_manifest(Files(options.out), manifest)
+            watched.finish()
         finally:
             if runner is None:
                 own.close()
@@ -181,13 +201,18 @@ def run(
 
 def _publish_slices(
     flow: Flow, recipe: Recipe, splits: Sequence[Split], pinned: dict[str, list[dict[str, Any]]]
-) -> None:
-    identity = run_identity(recipe, splits)
+) -> list[dict[str, str]]:
+    """What later runs find this one's documents by: for each stage that leaves something, its folder and slice."""
+    identity, published = run_identity(recipe, splits), []
     for label, settings in _slice_stages(recipe):
         if isinstance(settings, BloomSettings):
-            publish_slice(flow.engine, flow.view, settings.seen, identity, pinned[label], settings)
+            folder = settings.seen
+            name = publish_slice(flow.engine, flow.view, folder, identity, pinned[label], settings)
         else:
-            publish_near(flow.engine, flow.view, settings, identity, pinned[label])
+            folder = str(settings.against)
+            name = publish_near(flow.engine, flow.view, settings, identity, pinned[label])
+        published.append({"stage": label, "folder": folder, "slice": name})
+    return published
 
 
 def _document_files(commits: Sequence[Commit]) -> dict[str, Written]:

@@ -127,6 +127,9 @@ def _shards(flow: Flow, encoded: list[Commit], loaded: Tokenizer, files: dict[st
     shards = {split: -(-tokens[split] // recipe.tokens_per_shard) for split in _SPLITS}
     made_by = source_key(["pipeline.phases.tokens", "tokenizer.shards", *exchange.MODULES])
     key = key_of(content_key(encoded), content_key(drawn) if drawn else None, recipe.seed, shards, made_by)
+    # Stated in the shards, hence without the units' names: they tell how a store or a disk marks the input's content.
+    held = [[commit.content_hashes for commit in parts or []] for parts in (encoded, drawn)]
+    stated = key_of(held, recipe.seed, shards, made_by)
     copies = {commit.unit: commit.files["copies"].name for commit in drawn or []}
     shuffled = flow.engine.run(
         [
@@ -144,7 +147,7 @@ def _shards(flow: Flow, encoded: list[Commit], loaded: Tokenizer, files: dict[st
         for number in range(shards[split]):
             metadata = ShardMetadata(
                 tokenizer_sha256=loaded.sha256, vocab_size=loaded.vocab_size, end_of_text_id=loaded.end_of_text_id,
-                phase_key=key, split=split, shard=number, shards=shards[split],
+                phase_key=stated, split=split, shard=number, shards=shards[split],
             )  # fmt: skip
             partition = number + (shards["train"] if split == "validation" else 0)
             tasks.append(

@@ -136,7 +136,8 @@ def _shards(files: Files, manifest: Mapping[str, Any], looked: Counter[str]) -> 
     tokens = 0
     try:
         for split in sorted({name.rpartition("/")[2].partition("-")[0] for name in names}):
-            shards = ShardSet([files.path(name) for name in names if name.startswith(f"shards/{split}-")])
+            chosen = [files.path(name) for name in names if name.startswith(f"shards/{split}-")]
+            shards = ShardSet(chosen, filesystem=files.arrow)
             shards.verify()
             tokens += shards.tokens
     except (ValueError, OSError) as error:

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from pipeline import exchange
 from pipeline.dedup import exact
-from pipeline.dedup.bloom import RunIdentity, SliceError, copy_file, resolve_slices
+from pipeline.dedup.bloom import RunIdentity, SliceError, resolve_slices
 from pipeline.dedup.sketches import BANDS, MARK, SPLIT_BITS
 from pipeline.dedup.survivors import id_halves
 from pipeline.dedup.verify import SETS, Stored
@@ -223,7 +223,7 @@ def publish_near(
             name = f"{stem}/u{number:05d}.{suffix}"
             part |= {suffix: name, f"{suffix}_sha256": commit.files[suffix].sha256}
             if not target.exists(name):
-                copy_file(engine.files, commit.files[suffix].name, target, name)
+                target.copy_here(engine.files, commit.files[suffix].name, name)
         parts.append(part)
     manifest = {
         "format": FORMAT,

@@ -39,7 +39,6 @@ _MODULES: Final = (
 )  # fmt: skip
 #: Keys that no text has, with which a slice is probed: at a rate of 0.001 the measured one is within a tenth of it.
 PROBES: Final = 1_000_000
-_COPY_BYTES: Final = 1 << 20
 
 
 class SliceError(ValueError):
@@ -326,16 +325,5 @@ def publish_slice(
     name = f"{run.key}-{written.sha256[:16]}{_SUFFIX}"
     target = Files(folder)
     if not target.exists(name):
-        copy_file(engine.files, written.name, target, name)
+        target.copy_here(engine.files, written.name, name)
     return name
-
-
-def copy_file(files: Files, name: str, target: Files, new_name: str) -> None:
-    """A file of one store into another, in pieces."""
-    with files.open(name) as source:
-        target.write(new_name, lambda sink: _copy(source, sink))
-
-
-def _copy(source: Any, sink: Any) -> None:
-    while piece := source.read(_COPY_BYTES):
-        sink.write(piece)

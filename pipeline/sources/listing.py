@@ -9,14 +9,16 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 import xxhash
 
 from pipeline.keys import source_key
+from pipeline.object_store import is_remote
 from pipeline.sources.kinds import HEAD_BYTES, SPLITTABLE, kind_of
-from pipeline.sources.places import is_http, open_source, remote_mark, without_secrets
+from pipeline.sources.places import is_http, marked, open_source, remote_mark, store_of, without_secrets
 
 _HASH_BYTES = 4 << 20
+#: What makes a path a pattern.
+_PATTERN = "*?["
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,8 @@ class Source:
     name: str
     path: str
     size_bytes: int
-    #: xxh3-128 of the content; of size and ETag for a file on a web server that gives one.
+    #: xxh3-128 of the content; of size and ETag for a file on a web server or in a
+    #: store that gives one.
     fingerprint: str
     #: As `kind_of` says it: warc.gz, jsonl, parquet, zip, file…
     kind: str
@@ -98,16 +101,8 @@ def _expand(path: str) -> Iterator[tuple[str, str]]:
         place = unquote(urlsplit(path).path)
         yield place.rstrip("/").rpartition("/")[2] or urlsplit(path).hostname or "index", path
         return
-    if "://" in path and not path.startswith("file://"):
-        filesystem, base = pafs.FileSystem.from_uri(path)
-        infos = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
-        scheme = path.partition("://")[0]
-        if not infos:
-            infos = [info for info in filesystem.get_file_info([base]) if info.type == pafs.FileType.File]
-            base = base.rpartition("/")[0]
-        for info in infos:
-            if info.type == pafs.FileType.File:
-                yield info.path.removeprefix(base).lstrip("/"), f"{scheme}://{info.path}"
+    if is_remote(path):
+        yield from _stored(path)
         return
     # Workers stand in another folder, so the place where a file lies is told from the root.
     local = Path(path.removeprefix("file://")).resolve()
@@ -126,10 +121,31 @@ def _expand(path: str) -> Iterator[tuple[str, str]]:
                 yield str(file.relative_to(fixed).as_posix()), str(file)
 
 
+def _stored(path: str) -> Iterator[tuple[str, str]]:
+    """The objects that an address of a store names: one, all below a folder, or those that match a pattern."""
+    store, place = store_of(path)
+    scheme, place = path.partition("://")[0], place.rstrip("/")
+    try:
+        if any(mark in place for mark in _PATTERN):
+            base = "/".join(_fixed_part(tuple(place.split("/"))))
+            found = store.matching(place)
+        elif store.size(place) is not None:
+            base, found = place.rpartition("/")[0], [place]
+        else:
+            base, found = place, list(store.below(place))
+    except OSError as error:
+        raise InputError(f"input.paths: {without_secrets(path)} cannot be read: {error}") from error
+    for item in found:
+        name = item.removeprefix(base).lstrip("/")
+        # As in a local folder, names that begin with a dot are no data; markers of folders end in a slash.
+        if not item.endswith("/") and not any(part.startswith(".") for part in name.split("/")):
+            yield name, f"{scheme}://{item}"
+
+
 def _fixed_part(parts: tuple[str, ...]) -> list[str]:
     fixed: list[str] = []
     for part in parts:
-        if any(mark in part for mark in "*?["):
+        if any(mark in part for mark in _PATTERN):
             break
         fixed.append(part)
     return fixed
@@ -181,9 +197,7 @@ def _describe(name: str, path: str, cache: dict[str, Any]) -> Source:
             tag = remote_mark(path)
             with open_source(path) as source:
                 size, kind = source.size(), kind_of(bytes(source.read_at(HEAD_BYTES, 0)), name)
-                fingerprint = (
-                    _content_hash(source) if tag is None else xxhash.xxh3_128_hexdigest(f"{size}\0{tag}".encode())
-                )
+                fingerprint = _content_hash(source) if tag is None else marked(size, tag)
         except OSError as error:
             raise InputError(f"input.paths: {without_secrets(path)} cannot be read: {error}") from error
         if mark is not None:

@@ -5,12 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.object_store import is_remote
 from pipeline.sources.archive import Chain, Extent, Limits, read_gzip, read_plain
 from pipeline.sources.bundle import read_tar, read_zip
 from pipeline.sources.framing import DIALECTS, Dialect
 from pipeline.sources.jsonl import read_packed_lines, read_plain_lines
 from pipeline.sources.listing import REFUSED, Split
-from pipeline.sources.places import open_source
+from pipeline.sources.places import marked, open_source, remote_mark
 from pipeline.sources.records import Bad, Fields, Found, interpret
 from pipeline.sources.single import read_file
 from pipeline.sources.streams import inflated, spooled
@@ -43,7 +44,14 @@ def read_split(split: Split, chain: Chain, limits: Limits, fields: Fields = _DEF
         if not items and split.start == 0 and split.end == size:
             yield Bad(offset=0, record=0, end=size, reason="empty", detail=f"no {kind} record in the file")
     if split.source.modified_ns is not None and Path(split.source.path).stat().st_mtime_ns != split.source.modified_ns:
-        raise OSError(f"{split.source.name} was changed since the run was planned. Run again, and leave it as it is.")
+        raise _changed(split)
+    mark = remote_mark(split.source.path) if is_remote(split.source.path) else None
+    if mark is not None and marked(size, mark) != split.source.fingerprint:
+        raise _changed(split)
+
+
+def _changed(split: Split) -> OSError:
+    return OSError(f"{split.source.name} was changed since the run was planned. Run again, and leave it as it is.")
 
 
 def _read(
