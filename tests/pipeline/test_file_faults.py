@@ -69,7 +69,7 @@ def test_F24_a_run_whose_nth_call_fails_goes_on_to_the_same_bytes(place, root, t
         else:
             break
     monkeypatch.undo()
-    assert failed > 3
+    assert failed >= 3, "the n-th call was never reached"
     assert manifest["root"] == root
     assert verify(str(tmp_path / "out"))[0] == []
 

@@ -83,7 +83,6 @@ stages:
   - {{type: extract, engine: resiliparse}}
   - {{type: gopher_quality, min_stop_words: 1}}
   - {{type: exact_dedup}}
-  - {{type: near_dedup, threshold: 0.7}}
   - {{type: bloom, seen: "{place}/seen"}}
 tokenizer: {{vocab_size: 300}}
 shards: {{tokens_per_shard: 9000, seed: 1}}

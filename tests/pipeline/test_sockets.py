@@ -1,5 +1,6 @@
 """None of our processes listens beyond this machine."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -20,9 +21,11 @@ def listening(pid: int) -> set[str]:
     inodes = set()
     try:
         for entry in Path(f"/proc/{pid}/fd").iterdir():
-            target = str(entry.readlink())
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
+            # A file may be closed between the listing and the look at it.
+            with contextlib.suppress(FileNotFoundError):
+                target = str(entry.readlink())
+                if target.startswith("socket:["):
+                    inodes.add(target[8:-1])
         rows = [line.split() for name in ("tcp", "tcp6") for line in
                 Path(f"/proc/{pid}/net/{name}").read_text().split("\n")[1:] if line]  # fmt: skip
     except (FileNotFoundError, ProcessLookupError, PermissionError):  # it ended meanwhile
