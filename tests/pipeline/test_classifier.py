@@ -327,13 +327,15 @@ def test_mistakes_end_in_2_with_a_message(label_file, tmp_path):
 
 
 def test_every_bundled_model_is_the_one_that_was_released():
-    assert {file.stem for file in BUILTIN_FOLDER.glob("*.ftz")} == set(BUILTIN)
+    bundled = {file.stem for ending in ("ftz", "npz") for file in BUILTIN_FOLDER.glob(f"*.{ending}")}
+    assert bundled == set(BUILTIN)
     for name, sha256 in BUILTIN.items():
         path = builtin_path(f"builtin/{name}")
         assert file_sha256(path) == sha256
         assert sha256 in path.with_name(f"{name}.md").read_text(encoding="utf-8")
         assert path.stat().st_size <= 3_000_000
-        assert len(load_fasttext(path).get_labels()) >= 2
+        if path.suffix == ".ftz":
+            assert len(load_fasttext(path).get_labels()) >= 2
 
 
 def test_an_unknown_bundled_model_lists_the_known_ones():

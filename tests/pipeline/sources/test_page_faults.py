@@ -301,7 +301,7 @@ DEADLY = """\
 import os, signal
 import stages.extract_html as engines
 
-alive = engines.with_resiliparse
+alive = engines.ENGINES["resiliparse"]
 
 def deadly(page, **options):
     for name in ("SIGSEGV", "SIGABRT", "SIGBUS"):
@@ -313,7 +313,7 @@ def deadly(page, **options):
         bytearray(1 << 40)
     return alive(page, **options)
 
-engines.with_resiliparse = deadly
+engines.ENGINES["resiliparse"] = deadly
 """
 
 
