@@ -258,14 +258,18 @@ def write_package(package: Package, out: Path, *, child: ParserChild | None) -> 
         "pdf": sum(page.media_type == "application/pdf" for page in found),
         "bytes": sum(len(page.content) for page in found),
     }
-    texts = None if child is None else [(page.url(package.name), text) for page, text in extracted(found, child)]
+    texts = None if child is None else list(extracted(found, child))
     if texts is not None:
         line["text_bytes"] = sum(len(text.encode()) for _, text in texts)
     if package.use == "train":
         line["warcs"] = _write_warcs(package, found, out / "warc")
     else:
         assert texts is not None
-        rows = [json.dumps({"id": name, "text": text}, ensure_ascii=False) for name, text in sample(texts)]
+        # A manual that comes as HTML and as PDF is one manual: its HTML is scored.
+        kinds = {page.media_type for page, _ in texts}
+        scored = kinds - {"application/pdf"} or kinds
+        named = ((page.url(package.name), text) for page, text in texts if page.media_type in scored)
+        rows = [json.dumps({"id": name, "text": text}, ensure_ascii=False) for name, text in sample(named)]
         line["held_out"] = f"held_out/{package.use}.jsonl"
         _write(out / line["held_out"], ("\n".join(rows) + "\n").encode())
     return line
