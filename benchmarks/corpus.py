@@ -1,12 +1,14 @@
 """A corpus to try ablations on: WARCs from the HTML and PDF of freely licensed Debian documentation packages.
 
-    python -m benchmarks.corpus FOLDER [--megabytes 60] [--held-out] [--measure]
+    python -m benchmarks.corpus FOLDER [--megabytes 60] [--held-out [--texts FOLDER]] [--measure]
     python -m benchmarks.corpus --pin NAME…        lines for corpus_packages.tsv, from the package index
 
     FOLDER/packages/               the packages as downloaded, each compared with its pinned sha256
     FOLDER/warc/PACKAGE.html.warc.gz, PACKAGE.pdf.warc.gz
                                    one response a page, https://doc.debian.example/PACKAGE/path
-    FOLDER/held_out/DOMAIN.jsonl   with --held-out: texts of whole packages that are never written to a WARC
+    FOLDER/held_out/DOMAIN.jsonl   with --held-out: texts of whole packages that are never written to a WARC; beside it
+                                   DOMAIN-trafilatura.jsonl, the same pages read by the other engine
+    FOLDER/held_out/other-NAME.jsonl   with --texts: a sample of each text file of that folder
     FOLDER/licences/PACKAGE        each package's own copyright file
     FOLDER/manifest.jsonl          a line a package: version, sha256, licences, pages, sizes
 
@@ -28,12 +30,13 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from pipeline.demo.warc import Exchange, exchange_members, warcinfo
 from pipeline.parser_child import ParserChild
 from stages.extract import ExtractSettings, RawRecord
+from train.evaluate import read_domain
 
 PACKAGES: Final = Path(__file__).with_name("corpus_packages.tsv")
 #: A reserved top-level domain (RFC 2606): no page claims to come from a real site.
@@ -193,9 +196,11 @@ def licences(copyright_text: str) -> list[str]:
     return sorted(named or {name for name in _KNOWN_LICENCES if name.lower() in copyright_text.lower()})
 
 
-def extracted(found: Iterable[Page], child: ParserChild) -> Iterator[tuple[Page, str]]:
-    """Each page with its text by resiliparse, or pypdfium2 for PDF; pages without any are left out."""
-    settings = ExtractSettings(engine="resiliparse", pdf_engine="pypdfium2")
+def extracted(
+    found: Iterable[Page], child: ParserChild, *, engine: Literal["resiliparse", "trafilatura"] = "resiliparse"
+) -> Iterator[tuple[Page, str]]:
+    """Each page with its text by that engine, or pypdfium2 for PDF; pages without any are left out."""
+    settings = ExtractSettings(engine=engine, pdf_engine="pypdfium2")
     for page in found:
         record = RawRecord(content=page.content, media_type=page.media_type, charset=page.charset)
         text = child.call(record, settings).text
@@ -264,15 +269,41 @@ def write_package(package: Package, out: Path, *, child: ParserChild | None) -> 
     if package.use == "train":
         line["warcs"] = _write_warcs(package, found, out / "warc")
     else:
-        assert texts is not None
-        # A manual that comes as HTML and as PDF is one manual: its HTML is scored.
-        kinds = {page.media_type for page, _ in texts}
-        scored = kinds - {"application/pdf"} or kinds
-        named = ((page.url(package.name), text) for page, text in texts if page.media_type in scored)
-        rows = [json.dumps({"id": name, "text": text}, ensure_ascii=False) for name, text in sample(named)]
-        line["held_out"] = f"held_out/{package.use}.jsonl"
-        _write(out / line["held_out"], ("\n".join(rows) + "\n").encode())
+        assert child is not None and texts is not None
+        line["held_out"] = _write_held_out(package, found, texts, child, out / "held_out")
     return line
+
+
+def _write_held_out(
+    package: Package, found: Sequence[Page], texts: Sequence[tuple[Page, str]], child: ParserChild, folder: Path
+) -> list[str]:
+    """The domain's sample, and for HTML the same once more as trafilatura reads it: a text that one engine made
+    favours models of that engine's text, so a comparison of engines is scored on both."""
+    # A manual that comes as HTML and as PDF is one manual: its HTML is scored.
+    html = [page for page in found if page.media_type != "application/pdf"]
+    forms = {"": [(page, text) for page, text in texts if page.media_type != "application/pdf"] or list(texts)}
+    if html:
+        forms["-trafilatura"] = list(extracted(html, child, engine="trafilatura"))
+    for suffix, form in forms.items():
+        _write_domain(folder / f"{package.use}{suffix}.jsonl", ((page.url(package.name), text) for page, text in form))
+    return [f"held_out/{package.use}{suffix}.jsonl" for suffix in forms]
+
+
+def _write_domain(path: Path, texts: Iterable[tuple[str, str]]) -> None:
+    rows = [json.dumps({"id": name, "text": text}, ensure_ascii=False) + "\n" for name, text in sample(texts)]
+    _write(path, "".join(rows).encode())
+
+
+def write_other_domains(folder: Path, out: Path) -> list[str]:
+    """A domain `other-NAME` for each text file of a folder (.txt, .jsonl, gzipped or not): texts that no package
+    and no extraction engine has anything to do with."""
+    written = []
+    for path in sorted(folder.iterdir()):
+        if {".txt", ".jsonl"} & set(path.suffixes):
+            name = f"held_out/other-{path.name.partition('.')[0]}.jsonl"
+            _write_domain(out / name, ((f"{path.name}/{n}", text) for n, text in enumerate(read_domain(path))))
+            written.append(name)
+    return written
 
 
 def _write_warcs(package: Package, found: Sequence[Page], folder: Path) -> list[str]:
@@ -340,6 +371,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", type=Path, help="where the corpus is written")
     parser.add_argument("--megabytes", type=float, help="of text, at least; default: all packages")
     parser.add_argument("--held-out", action="store_true", help="also the held-out domains")
+    parser.add_argument("--texts", type=Path, help="with --held-out: folder of text files that become domains too")
     parser.add_argument("--measure", action="store_true", help="also extract and count the text of training packages")
     parser.add_argument("--pin", nargs="+", metavar="NAME", help="print pinned lines for these packages, nothing else")
     asked = parser.parse_args(arguments)
@@ -349,7 +381,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.folder is None:
         parser.error("name a folder")
     try:
+        if asked.texts is not None and not (asked.held_out and asked.texts.is_dir()):
+            raise ValueError(f"--texts {asked.texts}: needs --held-out, and a folder")
         lines = build(asked.folder, megabytes=asked.megabytes, held_out=asked.held_out, measure=asked.measure)
+        if asked.texts is not None:
+            print("\n".join(write_other_domains(asked.texts, asked.folder)))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -13,7 +13,7 @@ import pytest
 from fastwarc.warc import ArchiveIterator
 
 from benchmarks import corpus
-from benchmarks.corpus import Package, listed, page_of, prefix, sample, unpack, write_package
+from benchmarks.corpus import Package, listed, page_of, prefix, sample, unpack, write_other_domains, write_package
 
 needs_dpkg = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb, a Debian tool, is not here")
 PARAGRAPH = "A sieve parts the fine from the coarse, and a drum sieve does so quickly. "
@@ -82,6 +82,17 @@ def test_a_held_out_package_becomes_texts_and_no_archive(tmp_path: Path) -> None
     assert len(rows) == 2
     assert all(row["text"].startswith(PARAGRAPH.strip()) for row in rows)
     assert line["text_bytes"] > 4000
+    assert line["held_out"] == ["held_out/guide.jsonl", "held_out/guide-trafilatura.jsonl"]
+
+
+def test_text_files_become_domains_of_their_own(tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "news.jsonl.gz").write_bytes(gzip.compress(json.dumps({"text": PARAGRAPH * 20}).encode()))
+    (texts / "README.md").write_text("no domain")
+    assert write_other_domains(texts, tmp_path) == ["held_out/other-news.jsonl"]
+    row = json.loads((tmp_path / "held_out/other-news.jsonl").read_text())
+    assert row["text"] == (PARAGRAPH * 20).strip()
 
 
 @needs_dpkg
