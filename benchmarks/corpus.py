@@ -269,7 +269,8 @@ def write_package(package: Package, out: Path, *, child: ParserChild | None) -> 
     if package.use == "train":
         line["warcs"] = _write_warcs(package, found, out / "warc")
     else:
-        assert child is not None and texts is not None
+        assert child is not None
+        assert texts is not None
         line["held_out"] = _write_held_out(package, found, texts, child, out / "held_out")
     return line
 
