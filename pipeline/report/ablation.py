@@ -34,6 +34,7 @@ def _differences(out: Path, results: Mapping[str, Any]) -> list[tuple[str, str, 
 
 def render(results: Mapping[str, Any], differences: list[tuple[str, str, OnlyIn]]) -> str:
     """The page as a string. Pure; all values are escaped by the template engine."""
+    results = _baseline_first(results)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"count": count, "size": size, "number": charts.number, "clean": clean}
     source = resources.files("pipeline.report").joinpath("ablation.html.jinja").read_text("utf-8")
@@ -50,6 +51,16 @@ def render(results: Mapping[str, Any], differences: list[tuple[str, str, OnlyIn]
         cost=_cost(results),
         resolved=results["noise"]["smallest_resolved"],
     )
+
+
+def _baseline_first(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The results with the variants of every table in one order, the baseline first: results.json sorts its keys."""
+
+    def ordered(variants: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: variants[name] for name in sorted(variants, key=lambda name: (name != results["baseline"], name))}
+
+    pools = {name: {**pool, "variants": ordered(pool["variants"])} for name, pool in results["pools"].items()}
+    return {**results, "variants": ordered(results["variants"]), "pools": pools}
 
 
 def _funnels(results: Mapping[str, Any]) -> list[tuple[str, list[dict[str, int] | None]]]:
