@@ -5,7 +5,8 @@ the same held-out domains. For every domain, and for the mean over domains (macr
 variant is compared to the baseline:
 
     difference   mean over the variant's seeds minus mean over the baseline's; negative is better
-    interval     difference +- t(df) * sigma * sqrt(1/n + 1/n_baseline)
+    interval     difference +- t(df) * sigma * sqrt(1/n + 1/n_baseline); with two or more variants against the baseline
+                 Dunnett's simultaneous interval, so that it excludes zero where the p value gives a verdict
     sigma        standard deviation between seeds, pooled over all variants (the residual of a one-way analysis of
                  variance), with df = models - variants
     p value      two-sided; with two or more variants against the baseline it is Dunnett's, so that the chance of any
@@ -195,10 +196,11 @@ def _domain(
 ) -> DomainComparison:
     sigma = None if pooled.sigma is None else float(pooled.sigma[column])
     p_values = _p_values(samples, sigma=sigma, freedom=pooled.degrees_of_freedom)
+    halves = _half_widths(samples, pooled, column, confidence)
     differences = []
     for place, (name, sample) in enumerate(zip(names[1:], samples[1:], strict=True)):
         difference = float(pooled.differences[place, column])
-        half = None if pooled.half_widths is None else float(pooled.half_widths[place, column])
+        half = halves[place]
         verdict = _verdict(difference, p_values[place], confidence=confidence)
         further: int | None = 0
         if verdict == "not resolved":
@@ -241,6 +243,17 @@ def _p_values(samples: Sequence[np.ndarray], *, sigma: float | None, freedom: in
         return [round(float(2 * stats.t.sf(abs(means[1] - means[0]) / error, freedom)), _P_DECIMALS)]
     result = stats.dunnett(*samples[1:], control=samples[0], rng=np.random.default_rng(_DUNNETT_SEED))
     return [round(float(p), _P_DECIMALS) for p in result.pvalue]
+
+
+def _half_widths(samples: Sequence[np.ndarray], pooled: Pooled, column: int, confidence: float) -> list[float | None]:
+    """Half of each interval: t's for one variant, Dunnett's for several. None without degrees of freedom."""
+    if pooled.half_widths is None or pooled.sigma is None:
+        return [None] * (len(samples) - 1)
+    if len(samples) <= 2 or pooled.sigma[column] == 0:
+        return [float(half) for half in pooled.half_widths[:, column]]
+    result = stats.dunnett(*samples[1:], control=samples[0], rng=np.random.default_rng(_DUNNETT_SEED))
+    interval = result.confidence_interval(confidence_level=confidence)
+    return [float(high - low) / 2 for low, high in zip(interval.low, interval.high, strict=True)]
 
 
 def _verdict(difference: float, p_value: float | None, *, confidence: float) -> Verdict:

@@ -206,3 +206,19 @@ def test_the_smallest_resolved_difference_is_resolved_as_often_as_it_says() -> N
         critical = stats.t.ppf(1 - 0.05 / 2 / (variants - 1), freedom)
         resolved = means[:, 0] - means[:, 1] > critical * spread * math.sqrt(2 / seeds)
         assert resolved.mean() == pytest.approx(power, abs=0.03)
+
+
+def test_with_several_variants_an_interval_excludes_zero_exactly_where_there_is_a_verdict() -> None:
+    draw, parted = np.random.default_rng(3), 0
+    for _ in range(60):
+        samples = {name: (1 + draw.normal(0, 0.01, 3) - shift).tolist() for name, shift in
+                   (("base", 0.0), ("a", 0.0), ("b", 0.02), ("c", 0.028))}  # fmt: skip
+        for one in compare(runs(**samples), baseline="base").macro.differences:
+            assert one.low is not None
+            assert one.high is not None
+            resolved = one.low > 0 or one.high < 0
+            # Both are integrals by quasi-random points: at the very edge they may part.
+            if abs(min(abs(one.low), abs(one.high))) > 2e-4:
+                assert resolved == (one.verdict != "not resolved")
+                parted += resolved
+    assert 20 < parted < 160
