@@ -125,7 +125,7 @@ def test_every_package_is_pinned_and_no_held_out_one_is_trained_on() -> None:
 
 
 def test_a_sample_depends_on_ids_alone_and_cuts_long_texts() -> None:
-    texts = [(f"doc{n}", f"{n}: {PARAGRAPH * 10}\n" * 40) for n in range(5)]
+    texts = [(f"doc{n}", "".join(f"{n} {line}: {PARAGRAPH * 10}\n" for line in range(40))) for n in range(5)]
     drawn = sample(texts, size_bytes=50_000)
     assert drawn == sample(reversed(texts), size_bytes=50_000)
     assert 50_000 <= sum(len(text.encode()) for _, text in drawn) < 65_000
