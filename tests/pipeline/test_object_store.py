@@ -115,6 +115,7 @@ def options_on(bucket: str) -> Options:
     return Options(out=f"{bucket}/runs/out", work=f"{bucket}/work", runner="inline")
 
 
+@pytest.mark.slow
 def test_a_run_in_a_failing_store_ends_with_the_root_of_a_local_one(local, bucket, proxy, tmp_path):
     """Every 150th request is answered with 500 or 503, one is slow, and one upload arrives with other bytes."""
     crawl, reference = local

@@ -1,16 +1,20 @@
 """A Hugging Face classifier as a measure: a tiny one, made here, on the CPU."""
 
+import json
 import random
+import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 transformers = pytest.importorskip("transformers", reason="needs the extra `classifiers`")
 
-from pipeline.recipe import absolute  # noqa: E402
+from pipeline.recipe import absolute, load_recipe  # noqa: E402
 from pipeline.resources import ResourceError, identify, load_resources  # noqa: E402
+from pipeline.run import Options, run  # noqa: E402
 from stages.quality import STAGE, QualitySettings  # noqa: E402
 from train.sequence_classifier import BATCH_ROWS, SequenceClassifier  # noqa: E402
 
@@ -97,3 +101,34 @@ def test_a_folder_without_weights_is_refused_and_places_are_told_from_the_root(t
         identify(STAGE.resources(settings(tmp_path))[0])
     monkeypatch.chdir(tmp_path)
     assert absolute("hf:models/one") == f"hf:{tmp_path}/models/one"
+
+
+def test_a_recipe_names_it_and_its_weights_are_part_of_the_key(folder, tmp_path):
+    """Through a whole run: scored, stored, and measured again when the weights change, the extraction not."""
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts(8)))
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        f'name: t\ninput: {{paths: ["{lines}"]}}\nstages:\n  - {{type: extract, engine: resiliparse}}\n'
+        f'  - {{type: quality, model: "hf:{tmp_path / "model"}", label: __label__good, min_score: 0.0}}\n'
+    )
+    shutil.copytree(folder, tmp_path / "model")
+    options = Options(out=str(tmp_path / "out"), work=str(tmp_path / "work"), runner="inline")
+
+    def scores() -> tuple[list[float], dict[str, int]]:
+        manifest = run(load_recipe(recipe), options)
+        kept = pq.read_table(tmp_path / "out" / "kept")["quality_score"].to_pylist()
+        return kept, {phase["name"]: phase["executed"] for phase in manifest["phases"]}
+
+    first, _ = scores()
+    assert len(set(first)) > 1
+    assert all(0 <= score <= 1 for score in first)
+    assert scores() == (first, dict.fromkeys(scores()[1], 0))
+    torch.manual_seed(2)
+    model = transformers.BertForSequenceClassification.from_pretrained(tmp_path / "model")
+    torch.nn.init.normal_(model.classifier.weight)
+    model.save_pretrained(tmp_path / "model")
+    changed, executed = scores()
+    assert changed != first
+    assert executed["measure-quality"] == 1
+    assert executed["extract"] == 0

@@ -69,6 +69,7 @@ def test_a_ladder_with_missing_steps_is_refused() -> None:
         fit_ladder([point for point in drawn if point.preset == "small"], baseline="base")
 
 
+@pytest.mark.slow
 def test_an_ablation_climbs_its_ladder(tmp_path: Path) -> None:
     path = make(tmp_path)
     small = (

@@ -72,6 +72,7 @@ confirm: {{seeds: 2}}
 """
 
 
+@pytest.mark.slow
 def test_a_search_leaves_nonsense_out(tmp_path: Path) -> None:
     (tmp_path / "crawl").mkdir()
     (tmp_path / "crawl" / "prose.jsonl").write_text(lines(0, 8))
