@@ -10,6 +10,7 @@ is not a part that is done.
 
 import importlib
 import json
+import os
 import resource
 import time
 from collections.abc import Iterable, Mapping
@@ -162,7 +163,8 @@ def execute(work: str, task: Task) -> Commit:
 def peak_memory_bytes() -> int:
     """Bytes that this worker has held at most: its own peak, and on top of it that of its parser child, whichever of
     those that live and those that have ended took most. Linux counts what they share twice, so it is an upper bound."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not ru_maxrss where it can be had: that begins with what the process held which started this one.
+    own = _peak_of(os.getpid()) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     living = sum(_peak_of(child.pid) for child in psutil.Process().children() if _is_parser(child))
     return int(own + max(ended, living))

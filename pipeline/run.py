@@ -5,6 +5,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,9 +160,11 @@ def run(
     Returns the manifest. Interrupted at any moment, the same call goes on from there and ends with the same bytes.
     """
     started, options = time.time(), anchored(options)
-    with run_lock(options.out), work_lock(options.work):
+    with run_lock(options.out), ExitStack() as held:
         refuse_to_undo(options.out)
+        # Before the work folder is touched: a wrong model leaves nothing behind.
         check_resources(recipe)
+        held.enter_context(work_lock(options.work))
         splits = plan_splits(recipe, options.work)
         pinned = pin_slices(recipe, splits, options.work, keep=True)
         own = runner or make_runner(options)
