@@ -5,7 +5,7 @@
     python -m benchmarks.extractor hostile
     python -m benchmarks.extractor mutated FOLDER [--pages N]
 
-`quality` scores each set by the measure of its makers (benchmarks/html_measures.py); a gold set that the shipped judge
+`quality` scores each set by the measure of its makers (benchmarks/html_gold.py); a gold set that the shipped judge
 has learned from is scored by the judge in DIR/SET.npz, made by `tamis extractor train … --leave-out trafilatura
 --leave-out SET`. `speed` is pages per CPU second in one process after a warm-up, the engines in turn on each page.
 """
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.html_measures import four_gram_scores, string_scores
+from benchmarks.html_gold import four_gram_scores, string_scores
 from pipeline.extractor import GoldPage, crawled_pages, gold_pages
 from pipeline.models import load_judge
 from stages.charset import decode
@@ -69,9 +69,13 @@ def trafilatura_text(page: str) -> str:
 
 
 def score(pages: Sequence[GoldPage], found: Sequence[str]) -> tuple[float, float, float]:
+    """Precision, recall and F1 by the measure of the set's makers."""
     if "with" in pages[0].row:
-        return string_scores([page.row["with"] for page in pages], [page.row["without"] for page in pages], found)
-    return four_gram_scores([page.row["gold_text"] for page in pages], found)
+        tally = string_scores([page.row["with"] for page in pages], [page.row["without"] for page in pages], found)
+    else:
+        tally = four_gram_scores([page.row["gold_text"] for page in pages], found)
+    scores = tally.scores()
+    return scores.precision, scores.recall, scores.f1
 
 
 def languages_of(texts: Sequence[str]) -> list[str]:

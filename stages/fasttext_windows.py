@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from stages.compiled import compiled
 from stages.fasttext_text import END_OF_LINE, LABEL_PREFIX
+from stages.utf8 import put_character
 from stages.words import KIND, SPACE, character_table, code_point, utf8
 
 #: The one letter whose small form depends on where it stands in its word.
@@ -97,28 +98,6 @@ def _is_spaceless(code: Any) -> bool:
         or 0xFF66 <= code <= 0xFF9F
         or 0x20000 <= code <= 0x3FFFF
     )
-
-
-@compiled
-def _put(code: Any, out: np.ndarray, at: int) -> int:
-    """Writes the character as UTF-8; returns the place behind it."""
-    if code < 0x80:
-        out[at] = code
-        return at + 1
-    if code < 0x800:
-        out[at] = 0xC0 | (code >> 6)
-        out[at + 1] = 0x80 | (code & 0x3F)
-        return at + 2
-    if code < 0x10000:
-        out[at] = 0xE0 | (code >> 12)
-        out[at + 1] = 0x80 | ((code >> 6) & 0x3F)
-        out[at + 2] = 0x80 | (code & 0x3F)
-        return at + 3
-    out[at] = 0xF0 | (code >> 18)
-    out[at + 1] = 0x80 | ((code >> 12) & 0x3F)
-    out[at + 2] = 0x80 | ((code >> 6) & 0x3F)
-    out[at + 3] = 0x80 | (code & 0x3F)
-    return at + 4
 
 
 @compiled
@@ -210,11 +189,11 @@ def _cut(
                 open_words += 1
             if lowercase:
                 if code == _DOTTED_I:
-                    at = _put(0x69, out, at)
+                    at = put_character(out, at, 0x69)
                     code = np.int64(_DOT_ABOVE)
                 else:
                     code = np.int64(small[code])
-            at = _put(code, out, at)
+            at = put_character(out, at, code)
             if alone:
                 in_word = False
             elif code == 0x3E or code == 0x5F:

@@ -32,6 +32,7 @@ from stages.html_names import (
     NUMBER,
     WINDOWS_1252,
 )
+from stages.utf8 import put_character
 
 #: Columns of a block, `wide` (int32) and `narrow` (int16).
 START, ELEMENT, FLAGS, PATH, KINDS = range(5)
@@ -364,27 +365,6 @@ def _attributes(page: Any, at: int, tokens: Any, found: Any, read: bool) -> int:
 
 
 @compiled
-def _utf8(code: int, text: Any, out: int) -> int:
-    if code < 0x80:
-        text[out] = code
-        return out + 1
-    if code < 0x800:
-        text[out] = 0xC0 | code >> 6
-        text[out + 1] = 0x80 | code & 63
-        return out + 2
-    if code < 0x10000:
-        text[out] = 0xE0 | code >> 12
-        text[out + 1] = 0x80 | code >> 6 & 63
-        text[out + 2] = 0x80 | code & 63
-        return out + 3
-    text[out] = 0xF0 | code >> 18
-    text[out + 1] = 0x80 | code >> 12 & 63
-    text[out + 2] = 0x80 | code >> 6 & 63
-    text[out + 3] = 0x80 | code & 63
-    return out + 4
-
-
-@compiled
 def _nearest(stack: Any, top: int, wanted: int, other: int, through: int) -> int:
     """Index of the nearest open element numbered `wanted` or `other`, not looked for beyond one that is a barrier.
 
@@ -555,9 +535,9 @@ def read_blocks(
                     text[out] = code
                     out += 1
                 else:
-                    out = _utf8(code, text, out)
+                    out = put_character(text, out, code)
                 if second:
-                    out = _utf8(second, text, out)
+                    out = put_character(text, out, second)
                 visible += 1
                 lines = 0
                 if not preserve and second == 0:

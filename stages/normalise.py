@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from stages.compiled import compiled
+from stages.utf8 import put_character
 
 #: What a character does in a text: the three bits above its folded form in the character table.
 SEPARATES: Final = 0
@@ -181,27 +182,6 @@ def _buffers(array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 @compiled
-def _put(out: np.ndarray, place: int, code: np.int64) -> int:
-    if code < 0x80:
-        out[place] = code
-        return place + 1
-    if code < 0x800:
-        out[place] = 0xC0 | code >> 6
-        out[place + 1] = 0x80 | code & 0x3F
-        return place + 2
-    if code < 0x10000:
-        out[place] = 0xE0 | code >> 12
-        out[place + 1] = 0x80 | code >> 6 & 0x3F
-        out[place + 2] = 0x80 | code & 0x3F
-        return place + 3
-    out[place] = 0xF0 | code >> 18
-    out[place + 1] = 0x80 | code >> 12 & 0x3F
-    out[place + 2] = 0x80 | code >> 6 & 0x3F
-    out[place + 3] = 0x80 | code & 0x3F
-    return place + 4
-
-
-@compiled
 def _normal_form(
     data: np.ndarray, offsets: np.ndarray, table: np.ndarray, out: np.ndarray, out_offsets: np.ndarray
 ) -> None:
@@ -223,7 +203,7 @@ def _normal_form(
                 if written > first:
                     out[written] = 0x20
                     written += 1
-            written = _put(out, written, np.int64(entry) & FOLDED_MASK)
+            written = put_character(out, written, np.int64(entry) & FOLDED_MASK)
         out_offsets[document + 1] = written
 
 

@@ -49,7 +49,8 @@ class Units:
 
 
 @compiled
-def _grown(values: np.ndarray) -> np.ndarray:
+def doubled(values: np.ndarray) -> np.ndarray:
+    """A copy with as much room again behind."""
     larger = np.empty(2 * len(values), values.dtype)
     larger[: len(values)] = values
     return larger
@@ -95,7 +96,7 @@ def _cut_lines(
             if first < 0 or last - first < least:
                 continue
             if count == len(docs):
-                docs, starts, ends = _grown(docs), _grown(starts), _grown(ends)
+                docs, starts, ends = doubled(docs), doubled(starts), doubled(ends)
             docs[count], starts[count], ends[count] = row, first, last
             count += 1
     return docs[:count], starts[:count], ends[:count]
@@ -177,7 +178,7 @@ def _cut_sentences(
                 continue
             block += breaks >= _GAP_BREAKS
             if count == len(starts):
-                starts, ends, blocks = _grown(starts), _grown(ends), _grown(blocks)
+                starts, ends, blocks = doubled(starts), doubled(ends), doubled(blocks)
             starts[count], ends[count], blocks[count] = first, last, block
             count += 1
     return starts[:count], ends[:count], blocks[:count]

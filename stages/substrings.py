@@ -20,7 +20,7 @@ from stages import words
 from stages.compiled import compiled
 from stages.shingles import mix64
 from stages.span_dedup import SAMPLE_BYTES, SubstringDedupSettings
-from stages.spans import GAP, bytes_key
+from stages.spans import GAP, bytes_key, doubled
 
 #: An odd multiplier for rolling hashes modulo 2^64 (Knuth's, 2^64 over the golden ratio).
 _BASE: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -43,13 +43,6 @@ class Anchors:
     run_starts: np.ndarray
     run_ends: np.ndarray
     run_shifts: np.ndarray
-
-
-@compiled
-def _room(values: np.ndarray) -> np.ndarray:
-    larger = np.empty(2 * len(values), values.dtype)
-    larger[: len(values)] = values
-    return larger
 
 
 @compiled
@@ -158,15 +151,15 @@ def _anchors(
                         run_ends[last] = anchor + length
                         continue
                     if runs == len(run_docs):
-                        run_docs, run_starts = _room(run_docs), _room(run_starts)
-                        run_ends, run_shifts = _room(run_ends), _room(run_shifts)
+                        run_docs, run_starts = doubled(run_docs), doubled(run_starts)
+                        run_ends, run_shifts = doubled(run_ends), doubled(run_shifts)
                     run_docs[runs], run_starts[runs] = row, anchor
                     run_ends[runs], run_shifts[runs] = anchor + length, shift
                     runs += 1
                     continue
                 if count == len(docs):
-                    docs, starts, latest = _room(docs), _room(starts), _room(latest)
-                    one, two = _room(one), _room(two)
+                    docs, starts, latest = doubled(docs), doubled(starts), doubled(latest)
+                    one, two = doubled(one), doubled(two)
                 docs[count], starts[count], latest[count] = row, anchor, anchor
                 one[count], two[count] = key0, key1
                 table[slot] = count

@@ -17,6 +17,7 @@ All that decides a verdict is named here, before anything runs: the domains and 
 confidence. A wrong file fails before any work, naming the key, its line and the nearest right name.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -175,8 +176,6 @@ class Experiment(_Part):
     @field_validator("variants")
     @classmethod
     def _names_can_be_folders(cls, found: dict[str, Variant]) -> dict[str, Variant]:
-        import re
-
         wrong = [name for name in found if not re.fullmatch(_NAME, name)]
         if wrong:
             raise ValueError(f"the name {wrong[0]!r} cannot be a folder: letters, digits, '_', '.', '-'")

@@ -17,7 +17,7 @@ from scipy import stats
 
 from pipeline.ablation.experiment import Experiment
 from pipeline.ablation.fairness import Allowance, warnings
-from pipeline.ablation.held_out import split_scores
+from pipeline.ablation.held_out import DUPLICATED, split_scores
 from pipeline.ablation.noise import noise
 from pipeline.ablation.training import results_of
 from pipeline.statistics import Comparison, compare, measured_from
@@ -25,7 +25,7 @@ from pipeline.statistics import Comparison, compare, measured_from
 FORMAT = 2
 LR_CHECK = "lr-check"
 Scored = Mapping[tuple[str, int], Mapping[str, Any]]
-#: Of a model's scores: kept for each document, so that a reader can compare documents.
+#: What of a model's scores stands elsewhere: times, under `environment`, and the name of the model's folder.
 _OF_A_RUN = ("environment", "model")
 
 
@@ -54,7 +54,7 @@ def assemble(
             for name, found in manifests.items()
         },
         "held_out": {
-            name: {"documents": len(values), "duplicated_in_raw_pool": sum(value >= 0.5 for value in values)}
+            name: {"documents": len(values), "duplicated_in_raw_pool": sum(value >= DUPLICATED for value in values)}
             for name, values in shares.items()
         },
         "pools": {

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.ablation import held_out
 from pipeline.ablation.experiment import Experiment
-from pipeline.ablation.fairness import Allowance, allowances, equal_unique, repeats
+from pipeline.ablation.fairness import Allowance, Data, allowances, equal_unique, repeats
 from pipeline.ablation.ladder_run import measure_ladder
 from pipeline.ablation.memorisation_run import measure_memorisation
 from pipeline.ablation.noise import keep
@@ -53,15 +53,16 @@ def ablate(
             shares = held_out.duplicated(
                 Engine(options.work, runner, progress=progress), domains, manifests[experiment.baseline]
             )
-            given = _given(experiment, places)
+            data = data_of(experiment, places)
+            given = _given(experiment, data, places)
             pools: dict[str, dict[str, Allowance]] = {"fixed-pool": given}
             if "fixed-unique" in (experiment.pools or (("fixed-unique",) if repeats(given) else ())):
-                cap = equal_unique(data_of(experiment, places))
+                cap = equal_unique(data)
                 run_variants(
                     experiment, places, runner=runner, progress=progress, options=options, told=told,
                     pool="fixed-unique", cap_tokens=cap,
                 )  # fmt: skip
-                pools["fixed-unique"] = _given(experiment, places, pool="fixed-unique")
+                pools["fixed-unique"] = _given(experiment, data_of(experiment, places, pool="fixed-unique"), places)
             jobs = jobs_of(experiment, places, pools, domains)
             told(f"Training {len(jobs)} models")
             scored = _train(jobs, workers=options.workers, told=told)
@@ -81,8 +82,8 @@ def ablate(
     return written
 
 
-def _given(experiment: Experiment, places: Places, *, pool: str = "fixed-pool") -> dict[str, Allowance]:
-    chosen, data = preset(experiment.model.preset), data_of(experiment, places, pool=pool)
+def _given(experiment: Experiment, data: Mapping[str, Data], places: Places) -> dict[str, Allowance]:
+    chosen = preset(experiment.model.preset)
     if experiment.budget.equal == "wall":
         data = {
             name: replace(
