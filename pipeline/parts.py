@@ -10,18 +10,15 @@ is not a part that is done.
 
 import importlib
 import json
-import os
-import resource
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 
 from pipeline.files import Files, Written
+from pipeline.memory import give_back, peak_bytes
 
 _COMMIT = ".commit.json"
 
@@ -142,8 +139,9 @@ def execute(work: str, task: Task) -> Commit:
         return read_commit(files, task.phase, task.unit)
     observed = {
         "seconds": round(time.perf_counter() - started, 4),
-        "peak_memory_bytes": float(peak_memory_bytes()),
+        "peak_memory_bytes": float(peak_bytes()),
     }
+    give_back()
     record = {
         "files": {suffix: written.as_json() for suffix, written in sorted(output.written.items())},
         "counts": counts,
@@ -158,30 +156,3 @@ def execute(work: str, task: Task) -> Commit:
             f"Delete {files.path(record_name)} and run again."
         )
     return first
-
-
-def peak_memory_bytes() -> int:
-    """Bytes that this worker has held at most: its own peak, and on top of it that of its parser child, whichever of
-    those that live and those that have ended took most. Linux counts what they share twice, so it is an upper bound."""
-    # Not ru_maxrss where it can be had: that begins with what the process held which started this one.
-    own = _peak_of(os.getpid()) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    living = sum(_peak_of(child.pid) for child in psutil.Process().children() if _is_parser(child))
-    return int(own + max(ended, living))
-
-
-def _is_parser(child: psutil.Process) -> bool:
-    """Whether a child process is a parser child, and not something else that this process has started."""
-    try:
-        return "pipeline.parser_child" in child.cmdline()
-    except psutil.Error:  # gone, or not ours to look at
-        return False
-
-
-def _peak_of(pid: int) -> int:
-    """VmHWM of a living process in bytes; 0 where there is no /proc, or the process is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in status.split("\n") if line.startswith("VmHWM:")), 0)

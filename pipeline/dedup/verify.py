@@ -20,7 +20,7 @@ from pipeline.files import Files
 from pipeline.parts import Output
 from pipeline.view import View, read_documents
 from stages.compiled import compiled
-from stages.editions import all_editions, edition, edition_keys
+from stages.editions import edition_keys
 from stages.near_dedup import NearDedupSettings
 from stages.schema import SCORE_DECIMALS
 from stages.shingles import common, mix64, shingle_sets
@@ -106,7 +106,7 @@ def _make_sets(
             owners,
             ids[:, 0],
             ids[:, 1],
-            edition_keys(documents["text"], named=all_editions if settings.editions == "strict" else edition),
+            edition_keys(documents["text"], everywhere=settings.editions == "strict"),
             pa.LargeListArray.from_arrays(offsets, pa.array(values)),
         ],
         schema=SETS,

@@ -46,5 +46,5 @@ def test_behind_a_menu_all_terms_and_years_count_in_their_order() -> None:
     menu = "Home, about, contact. " * 40
     assert edition(f"{menu}Fall 2017") == ""
     assert all_editions(f"{menu}Fall 2017, last changed in 2018") == "fall 2017; 2017; 2018"
-    one, two, none = edition_keys(pa.array([f"{menu}Fall 2017", f"{menu}Fall 2018", menu]), named=all_editions)
+    one, two, none = edition_keys(pa.array([f"{menu}Fall 2017", f"{menu}Fall 2018", menu]), everywhere=True)
     assert one != two != none == 0
