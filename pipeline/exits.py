@@ -8,7 +8,7 @@ import typer
 
 from pipeline.contamination import NotLookedForError
 from pipeline.explain import UnknownDocumentError
-from pipeline.lock import LockedError
+from pipeline.lock import LockedError, NotWritableError
 from pipeline.resources import ResourceError
 from pipeline.runners.base import TaskFailedError
 from pipeline.sources.listing import InputError
@@ -21,6 +21,7 @@ USER_ERRORS = (
     ResourceError,
     UnknownDocumentError,
     NotLookedForError,
+    NotWritableError,
     FileNotFoundError,
     NotADirectoryError,
 )

@@ -6,12 +6,26 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from pipeline.object_store import is_remote
 
 
 class LockedError(RuntimeError):
     """Another process writes this run."""
+
+
+class NotWritableError(RuntimeError):
+    """A folder that a run has to write into cannot be made or written."""
+
+
+def _handle(folder: str | Path, name: str, option: str) -> TextIO:
+    """The open lock file of a folder, which is made if it is not there. NotWritableError names the option to change."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return (Path(folder) / name).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise NotWritableError(f"{folder}: cannot be written ({error.strerror}). Give another {option}.") from error
 
 
 @contextmanager
@@ -25,8 +39,7 @@ def run_lock(folder: str | Path) -> Iterator[None]:
         # Object stores have no locks; commit records keep two writers from harming each other there.
         yield
         return
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with (Path(folder) / ".lock").open("a+", encoding="utf-8") as handle:
+    with _handle(folder, ".lock", "--out") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -61,8 +74,7 @@ def work_lock(folder: str | Path, *, alone: bool = False) -> Iterator[None]:
     if is_remote(str(folder)):
         yield
         return
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with (Path(folder) / ".in-use").open("a+", encoding="utf-8") as handle:
+    with _handle(folder, ".in-use", "--work") as handle:
         try:
             fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
