@@ -96,8 +96,8 @@ def _page(address: str) -> bytes:
     return (
         f'<!DOCTYPE html SYSTEM "{address}/dtd" [<!ENTITY e SYSTEM "{address}/entity">]><html><head>'
         f'<base href="{address}/"><link rel="stylesheet" href="{address}/css"><script src="{address}/js"></script>'
-        f'<meta http-equiv="refresh" content="0;url={address}/refresh"><style>@import url({address}/import)</style></head>'
-        f'<body><img src="{address}/img"><iframe src="{address}/frame"></iframe><object data="{address}/object"></object>'
+        f'<meta http-equiv="refresh" content="0;url={address}/refresh"><style>@import url({address}/in)</style></head>'
+        f'<body><img src="{address}/img"><iframe src="{address}/frame"></iframe><object data="{address}/obj"></object>'
         f"{body}&e;</body></html>"
     ).encode()
 
