@@ -6,17 +6,21 @@ from typing import Any
 
 from pipeline.ablation.experiment import Experiment
 from pipeline.ablation.training import write_json
-from pipeline.statistics import Comparison, smallest_resolved
+from pipeline.statistics import MACRO, Comparison, smallest_resolved
 
 #: Chances at which the smallest resolved difference is told: an even one, and the usual one of a planned trial.
 _POWERS = (0.5, 0.8)
+#: Numbers of tokens within this factor of each other are called alike: the noise of a size changes slowly with them.
+LIKE = 2
 
 
-def noise(experiment: Experiment, comparison: Comparison) -> dict[str, Any]:
-    """What this ablation measured, and the smallest differences that its design resolves (bits per byte)."""
+def noise(experiment: Experiment, comparison: Comparison, *, tokens: int) -> dict[str, Any]:
+    """What this ablation measured with models of so many tokens, and the smallest differences that its design resolves
+    (bits per byte)."""
     macro = comparison.macro
     return {
         "preset": experiment.model.preset,
+        "tokens": tokens,
         "sigma": {domain.domain: domain.sigma for domain in (*comparison.domains, macro)},
         "degrees_of_freedom": macro.degrees_of_freedom,
         "smallest_resolved": resolvable(experiment, macro.sigma),
@@ -55,6 +59,17 @@ def known_noise(folder: Path, preset: str) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(place.read_text())
     return found
+
+
+def unlike(known: dict[str, Any], experiment: Experiment, *, tokens: int) -> list[str]:
+    """What was other where this noise was measured: longer training has less of it, another domain its own."""
+    told = []
+    if not 1 / LIKE < known["tokens"] / max(1, tokens) < LIKE:
+        told.append(f"{known['tokens']:,} tokens a model")
+    domains = sorted(name for name in known["sigma"] if name != MACRO)
+    if domains != sorted(experiment.held_out):
+        told.append(f"scored on {', '.join(domains)}")
+    return told
 
 
 def _place(folder: Path, preset: str) -> Path:

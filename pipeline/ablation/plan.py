@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.ablation import held_out
 from pipeline.ablation.experiment import Experiment
 from pipeline.ablation.fairness import Allowance, allowances, repeats, warnings
-from pipeline.ablation.noise import known_noise, resolvable
+from pipeline.ablation.noise import known_noise, resolvable, unlike
 from pipeline.ablation.run import jobs_of
 from pipeline.ablation.speed import measured_speed
 from pipeline.ablation.training import trained
@@ -19,6 +19,7 @@ from pipeline.plan import plan
 from pipeline.statistics import MACRO
 from train.model import padded
 from train.presets import preset
+from train.settings import TrainSettings
 
 
 def plan_ablation(
@@ -37,7 +38,9 @@ def plan_ablation(
         made=all(found["complete"] and _made(places.run(name), found) for name, found in planned.items()),
     )
     seconds = None if None in curation else sum(curation) / workers
-    total = None if seconds is None else seconds + training["seconds_left"] / workers
+    further = sum(group["seconds"] for group in training["further"])
+    training_seconds = (training["seconds_left"] + further) / workers
+    total = None if seconds is None else seconds + training_seconds
     return {
         "name": experiment.name,
         "variants": {
@@ -46,20 +49,49 @@ def plan_ablation(
         },
         "phases": phases,
         "training": training,
-        "noise": _noise(experiment, places),
+        "noise": _noise(experiment, places, tokens=training["tokens"]),
         "workers": workers,
         "curation_seconds": seconds,
-        "training_seconds": training["seconds_left"] / workers,
+        "training_seconds": training_seconds,
         "cost": None if total is None or price_per_hour is None else round(total / 3600 * price_per_hour, 2),
     }
 
 
-def _noise(experiment: Experiment, places: Places) -> dict[str, Any] | None:
+def _noise(experiment: Experiment, places: Places, *, tokens: int) -> dict[str, Any] | None:
     known = known_noise(places.models, experiment.model.preset)
     if known is None:
         return None
     sigma = known["sigma"][MACRO]
-    return {"sigma": sigma, "from": known["ablation"], "smallest_resolved": resolvable(experiment, sigma)}
+    return {
+        "sigma": sigma,
+        "from": known["ablation"],
+        "unlike": unlike(known, experiment, tokens=tokens),
+        "smallest_resolved": resolvable(experiment, sigma),
+    }
+
+
+def _further(experiment: Experiment, *, vocab_size: int, tokens: int, speed: float) -> list[dict[str, Any]]:
+    """The models that a ladder and planted texts ask for besides: how many, and the seconds of all together if none of
+    them is there yet. Sizes are taken to be as fast by the operation as the ablation's own."""
+    each = len(experiment.variants)
+    own = preset(experiment.model.preset)
+    operations = speed * own.model(padded(vocab_size)).flop_per_token(own.sequence_length)
+    found = []
+    if experiment.ladder is not None:
+        asked, total = experiment.ladder, 0.0
+        for size in asked.presets:
+            chosen = preset(size)
+            model = chosen.model(padded(vocab_size))
+            # A trunk is as long as its longest branch; every branch trains its own decay.
+            share = max(asked.horizons) + TrainSettings.decay_fraction * (sum(asked.horizons) - max(asked.horizons))
+            total += share * model.matmul_parameters * model.flop_per_token(chosen.sequence_length)
+        number = len(asked.presets) * asked.seeds * each
+        found.append({"what": "ladder", "models": number, "seconds": round(asked.seeds * each * total / operations, 1)})
+    if experiment.memorisation is not None:
+        number = experiment.memorisation.seeds * each
+        seconds = number * (experiment.memorisation.tokens or tokens) / speed
+        found.append({"what": "memorisation", "models": number, "seconds": round(seconds, 1)})
+    return found
 
 
 def _phases(planned: Mapping[str, Mapping[str, Any]], files: Files) -> list[dict[str, Any]]:
@@ -108,7 +140,8 @@ def _training(experiment: Experiment, places: Places, domains: Mapping[str, Path
         budget = experiment.budget
         tokens = budget.tokens or (budget.flop or 0) / flop or (budget.seconds or 0) * speed or (budget.bytes or 0) / 4
         models = experiment.seeds * len(experiment.variants) * (2 if experiment.lr_check else 1)
-        return {"models": models, "trained": 0, "tokens": round(tokens), "tokens_per_second": speed,
+        further = _further(experiment, vocab_size=vocab_size, tokens=round(tokens), speed=speed)
+        return {"models": models, "trained": 0, "tokens": round(tokens), "tokens_per_second": speed, "further": further,
                 "seconds_left": round(models * tokens / speed, 1), "warnings": [], "allowances": None}  # fmt: skip
     data = data_of(experiment, places)
     given: dict[str, Allowance] = allowances(
@@ -119,10 +152,12 @@ def _training(experiment: Experiment, places: Places, domains: Mapping[str, Path
     told = warnings(given, pool="fixed-pool")
     if repeats(given) and experiment.pools is None:
         told.append("a variant repeats its data: as many models again are trained on pools of equal unique tokens")
+    tokens = max(allowance.tokens for allowance in given.values())
     return {
         "models": len(jobs),
         "trained": len(jobs) - len(left),
-        "tokens": max(allowance.tokens for allowance in given.values()),
+        "tokens": tokens,
+        "further": _further(experiment, vocab_size=vocab_size, tokens=tokens, speed=speed),
         "tokens_per_second": speed,
         "seconds_left": round(sum(job.tokens for job in left) / speed, 1),
         "warnings": told,
@@ -151,6 +186,10 @@ def as_text(found: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"{training['models']} models of {training['tokens']:,} tokens, {training['trained']} trained already",
+        *(
+            f"{group['models']} models for the {group['what']}, {_time(group['seconds'])} one after the other"
+            for group in training["further"]
+        ),
         f"speed     {training['tokens_per_second']:,.0f} tokens a second for each model",
         *(f"warning: {line}" for line in training["warnings"]),
         f"curation  {_time(found['curation_seconds'])}",
@@ -159,9 +198,10 @@ def as_text(found: Mapping[str, Any]) -> str:
     noise = found["noise"]
     if noise is not None and noise["smallest_resolved"] is not None:
         half, likely = noise["smallest_resolved"].values()
+        unlike_here = f", which had {', '.join(noise['unlike'])}" if noise["unlike"] else ""
         lines.append(
             f"resolves  differences of {half:.4f} bits per byte half the time, of {likely:.4f} four times in five "
-            f"(by the noise of {noise['from']})"
+            f"(by the noise of {noise['from']}{unlike_here})"
         )
     if found["cost"] is not None:
         lines.append(f"cost      {found['cost']:.2f}")

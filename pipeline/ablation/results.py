@@ -4,6 +4,7 @@ format, name, question, experiment     what was asked, every setting resolved
 variants[name]                          root, counts and recipe of its run
 pools[pool].variants[name]              allowance (tokens, bytes, flop, epochs, …) and seeds[s].domains[d]
 pools[pool].comparison                  differences, intervals and verdicts, the macro mean last
+pools[pool].documents, .without_domain  what the differences rest on besides seeds (pipeline/ablation/documents.py)
 verdict, warnings, lr_check, noise      what it comes to
 memorisation, ladder                    where they are asked for
 environment                             times and machine: the only part that another run may give otherwise
@@ -15,14 +16,15 @@ from typing import Any
 
 from scipy import stats
 
+from pipeline.ablation.documents import document_intervals, rests_on, without_each_domain
 from pipeline.ablation.experiment import Experiment
 from pipeline.ablation.fairness import Allowance, warnings
 from pipeline.ablation.held_out import DUPLICATED, split_scores
 from pipeline.ablation.noise import noise
 from pipeline.ablation.training import results_of
-from pipeline.statistics import Comparison, compare, measured_from
+from pipeline.statistics import Comparison, Measured, compare, measured_from
 
-FORMAT = 2
+FORMAT = 3
 LR_CHECK = "lr-check"
 Scored = Mapping[tuple[str, int], Mapping[str, Any]]
 #: What of a model's scores stands elsewhere: times, under `environment`, and the name of the model's folder.
@@ -38,7 +40,13 @@ def assemble(
 ) -> dict[str, Any]:
     """The whole file as JSON values. ValueError where runs cannot be compared (a model that diverged)."""
     compared = {pool: _compared(experiment, scored[pool]) for pool in pools}
+    support = {pool: _support(experiment, scored[pool]) for pool in pools}
     told = [line for pool, found in pools.items() for line in warnings(found, pool=pool)]
+    told += [
+        line
+        for pool, found in support.items()
+        for line in rests_on(compared[pool], found["documents"], found["without_domain"])
+    ]
     check = lr_check(compared["fixed-pool"], _compared(experiment, scored[LR_CHECK])) if LR_CHECK in scored else None
     if check is not None:
         told += [f"learning rate: {flip}" for flip in check["flips"]]
@@ -61,12 +69,15 @@ def assemble(
             pool: {
                 **_models(experiment, scored[pool], pools[pool], shares),
                 "comparison": compared[pool].as_json(),
+                **support[pool],
                 "verdict": verdict(compared[pool]),
             }
             for pool in pools
         },
         "lr_check": check,
-        "noise": noise(experiment, compared["fixed-pool"]),
+        "noise": noise(
+            experiment, compared["fixed-pool"], tokens=max(given.tokens for given in pools["fixed-pool"].values())
+        ),
         "warnings": told,
         "environment": {
             group: {f"{variant} seed {seed}": found["environment"] for (variant, seed), found in sorted(runs.items())}
@@ -75,9 +86,26 @@ def assemble(
     }  # fmt: skip
 
 
+def _measured(experiment: Experiment, scored: Scored) -> Measured:
+    return measured_from(results_of({key: dict(value) for key, value in scored.items()}, baseline=experiment.baseline))
+
+
 def _compared(experiment: Experiment, scored: Scored) -> Comparison:
-    found = results_of({key: dict(value) for key, value in scored.items()}, baseline=experiment.baseline)
-    return compare(measured_from(found), baseline=experiment.baseline, confidence=experiment.confidence)
+    measured = _measured(experiment, scored)
+    return compare(measured, baseline=experiment.baseline, confidence=experiment.confidence)
+
+
+def _support(experiment: Experiment, scored: Scored) -> dict[str, Any]:
+    """What the differences rest on besides seeds: the held-out documents, and each domain."""
+    asked: dict[str, Any] = {"baseline": experiment.baseline, "confidence": experiment.confidence}
+    runs = {
+        name: {str(seed): scored[name, seed]["domains"] for seed in range(experiment.seeds)}
+        for name in experiment.order
+    }
+    return {
+        "documents": document_intervals(runs, **asked),
+        "without_domain": without_each_domain(_measured(experiment, scored), **asked),
+    }
 
 
 def _models(

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from pipeline.ablation.experiment import load_experiment
 from pipeline.ablation.held_out import draw
+from pipeline.ablation.noise import unlike
 from pipeline.ablation.run import ablate
 from pipeline.cli import app
 from pipeline.engine import Silent
@@ -143,6 +144,36 @@ def test_a_held_out_text_that_the_crawl_holds_is_marked(place: Path, tmp_path: P
     split = found["pools"]["fixed-pool"]["variants"]["near"]["seeds"]["0"]["split"]
     assert split["copies"]["duplicated"] is not None
     assert split["prose"]["duplicated"] is None
+
+
+def test_the_plan_counts_the_models_of_a_ladder_and_of_planted_texts(place: Path, results: dict[str, Any]) -> None:
+    arguments = [str(place / "ablation.yaml"), "--out", str(place / "out"), "--work", str(place / "work"), "--json"]
+    more = [
+        "--set", "ladder={presets: [tiny, pico], horizons: [1, 2], seeds: 2}",
+        "--set", f"memorisation={{canaries: {place}/other.jsonl, tokens: 4096}}",
+    ]  # fmt: skip
+    plain, asked = (
+        json.loads(CliRunner().invoke(app, ["ablate", "plan", *arguments, *options]).stdout) for options in ([], more)
+    )
+    assert plain["training"]["further"] == []
+    assert [(group["what"], group["models"]) for group in asked["training"]["further"]] == [
+        ("ladder", 2 * 2 * 2),
+        ("memorisation", 2),
+    ]
+    extra = sum(group["seconds"] for group in asked["training"]["further"])
+    assert asked["training_seconds"] - plain["training_seconds"] == pytest.approx(extra / asked["workers"])
+    assert extra > 0
+    # The noise that the first ablation left was measured in the same way.
+    assert plain["noise"]["unlike"] == []
+
+
+def test_noise_that_was_measured_otherwise_is_told(results: dict[str, Any], place: Path) -> None:
+    experiment = load_experiment(place / "ablation.yaml")
+    noise = results["noise"]
+    assert unlike(noise, experiment, tokens=noise["tokens"]) == []
+    assert unlike(noise, experiment, tokens=10 * noise["tokens"]) == [f"{noise['tokens']:,} tokens a model"]
+    one = experiment.model_copy(update={"held_out": {"prose": "p.jsonl"}})
+    assert unlike(noise, one, tokens=noise["tokens"]) == ["scored on other, prose"]
 
 
 def test_the_plan_names_what_is_shared_and_what_is_left(place: Path, results: dict[str, Any]) -> None:
