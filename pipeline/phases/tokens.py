@@ -5,8 +5,9 @@
     encode-<key>       a part a split: the tokens of its documents
     compression-<key>  counts for each split: bytes and tokens by source and language
     mix.…-<key>        where the recipe has a mix: how often each document is written, see phases/mix.py
+    order.…-<key>      where the recipe orders its shards: which part of the order a document is in, see phases/order.py
     shuffle-<key>      a part a split: the same rows as a run of the exchange, by a keyed hash of the id
-    shards-<key>       a part a shard: a range of that hash, in its order
+    shards-<key>       a part a shard: a range of that hash (of one part of the order), in its order
 
 The order of documents is a function of seed and ids, so it does not depend on how the input was cut. The driver that
 strings these tasks together is pipeline/shard_flow.py.
@@ -140,21 +141,26 @@ def _members(column: pa.ChunkedArray) -> Iterator[tuple[str, np.ndarray]]:
         yield value, values == value
 
 
-def shuffle(output: Output, *, encoded: str, copies: str | None, seed: int, shards: dict[str, int]) -> dict[str, Any]:
+def shuffle(
+    output: Output, *, encoded: str, copies: str | None, buckets: str | None, seed: int, shards: dict[str, list[int]]
+) -> dict[str, Any]:
     """Task: one split's documents as a run: a partition for each shard, first those of train. `copies` says how often
-    each document is written; without it, once. Every copy has a place of its own."""
+    each document is written; without it, once. Every copy has a place of its own. `shards` holds a number for each part
+    of a split's order, and `buckets` says which part a training document is in; without it there is one."""
     table = output.files.read_table(encoded)
+    part = output.files.read_table(buckets)["bucket"].to_numpy() if buckets else np.zeros(table.num_rows, np.int64)
     copy = np.zeros(table.num_rows, np.int64)
     if copies is not None:
         times = output.files.read_table(copies)["copies"].to_numpy()
         table = table.take(pa.array(np.repeat(np.arange(len(times)), times)))
+        part = np.repeat(part, times)
         copy = np.arange(len(table)) - np.repeat(np.cumsum(times) - times, times)
     order = _places(table["doc_id"], copy, seed)
     validation = table["validation"].to_numpy()
-    partition = np.where(
-        validation, shards["train"] + exchange.by_hash(order, max(1, shards["validation"])),
-        exchange.by_hash(order, max(1, shards["train"])),
-    )  # fmt: skip
+    partition = sum(shards["train"]) + exchange.by_hash(order, max(1, *shards["validation"]))
+    for number, count in enumerate(shards["train"]):
+        mine = ~validation & (part == number)
+        partition[mine] = sum(shards["train"][:number]) + exchange.by_hash(order[mine], max(1, count))
     rows = table.drop_columns(["validation"])
     rows = rows.append_column("shuffle", pa.array(order)).append_column(
         "tie", pa.array(_places(table["doc_id"], copy, seed ^ _TIE_SEED))
