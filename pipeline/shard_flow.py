@@ -20,9 +20,12 @@ from pipeline.phases.tokens import ORDER, VOCABULARY
 from pipeline.recipe import Mix, Recipe, SampleSource, Shards
 from pipeline.recipe import Tokenizer as TokenizerSettings
 from tokenizer.bpe import Tokenizer, load
+from tokenizer.evaluate import longest, usage
 from tokenizer.folder import NAMES as FOLDER
 from tokenizer.shards import ShardMetadata
 
+#: Parts that one task sums: 64 MB of counts at a vocabulary of 32,768.
+_USAGE_PARTS = 256
 _SPLITS = ("train", "validation")
 _VOCABULARY_MODULES = ("pipeline.phases.tokens", "tokenizer.bpe", "tokenizer.folder", "tokenizer.learners")
 
@@ -59,17 +62,28 @@ def make_shards(flow: Flow) -> Learned:
               "validation_fraction": fraction, "validation_by": drawn_by}  # fmt: skip
     encoded = flow.run(f"encode-{key}", "pipeline.phases.tokens:encode", shared)
     loaded = load(flow.engine.files.read(vocabulary.name), end_of_text=end_of_text)
-    about |= {"compression": _compression(flow, encoded)}
+    about |= _compression(flow, encoded, loaded)
     return replace(_shards(flow, encoded, loaded, files), vocabulary=about)
 
 
-def _compression(flow: Flow, encoded: list[Commit]) -> dict[str, Any]:
-    """Driver: documents, bytes and tokens by source and by language."""
+def _compression(flow: Flow, encoded: list[Commit], loaded: Tokenizer) -> dict[str, Any]:
+    """Driver: documents, bytes and tokens by source and by language, and how much of the vocabulary is used."""
     kinds = grouping_columns(flow.view)
     key = key_of(content_key(encoded), flow.contents(kinds), source_key(["pipeline.phases.tokens"]))
-    found = flow.run(f"compression-{key}", "pipeline.phases.tokens:compression", {"view": flow.view},
+    shared = {"view": flow.view, "vocab_size": loaded.vocab_size}
+    found = flow.run(f"compression-{key}", "pipeline.phases.tokens:compression", shared,
                      each={commit.unit: {"encoded": commit.files["tokens"].name} for commit in encoded})  # fmt: skip
-    return merged_counts(found)
+    parts, level = [commit.files["usage"].name for commit in found], 0
+    while len(parts) > 1:
+        tasks = [
+            Task(phase=f"usage.level{level}-{key}", unit=f"{number:06d}", function="pipeline.phases.tokens:add_usage",
+                 arguments={"parts": parts[start : start + _USAGE_PARTS]})
+            for number, start in enumerate(range(0, len(parts), _USAGE_PARTS))
+        ]  # fmt: skip
+        parts, level = [commit.files["usage"].name for commit in flow.engine.run(tasks)], level + 1
+    used = usage(flow.engine.files.read_table(parts[0])["count"].to_numpy())
+    pieces = (str(loaded.inner.decode([token], skip_special_tokens=False)) for token in range(loaded.vocab_size))
+    return {"compression": merged_counts(found), "usage": {**asdict(used), "longest": longest(pieces)}}
 
 
 def _validation_by(recipe: Recipe) -> str:

@@ -3,7 +3,8 @@
     sample.…-<key>     where the recipe weighs what is learned from, see phases/sample.py
     vocabulary-<key>   one part: a tokenizer folder, learned from a sample drawn by a hash of the document id
     encode-<key>       a part a split: the tokens of its documents
-    compression-<key>  counts for each split: bytes and tokens by source and language
+    compression-<key>  a part a split: bytes and tokens by source and language, how often each entry occurs
+    usage.level<n>-<key>   the latter, summed up by groups of parts until one is left
     mix.…-<key>        where the recipe has a mix: how often each document is written, see phases/mix.py
     order.…-<key>      where the recipe orders its shards: which part of the order a document is in, see phases/order.py
     shuffle-<key>      a part a split: the same rows as a run of the exchange, by a keyed hash of the id
@@ -28,9 +29,10 @@ from pipeline.phases.sample import grouping_columns, groups
 from pipeline.recipe import SampleSource
 from pipeline.view import View, read_documents
 from tokenizer.bpe import encode as encode_texts
-from tokenizer.bpe import load
+from tokenizer.bpe import load, token_dtype
 from tokenizer.folder import folder_files
 from tokenizer.learners import VocabularySettings, learn
+from tokenizer.shard_format import tokens_of
 from tokenizer.shards import SCHEMA, ShardMetadata, write_shard
 
 #: Hash keys of the draws that a recipe makes; each draw has its own, so that one says nothing about another.
@@ -119,10 +121,12 @@ def encode(
     }
 
 
-def compression(output: Output, *, view: View, unit: str, encoded: str) -> dict[str, Any]:
-    """Task without a file: counts documents, bytes and tokens of one split by source, and by language where the recipe
-    knows it."""
-    table = output.files.read_table(encoded, ["n_bytes", "n_tokens"])
+def compression(output: Output, *, view: View, unit: str, encoded: str, vocab_size: int) -> dict[str, Any]:
+    """Task: counts documents, bytes and tokens of one split by source, and by language where the recipe knows it;
+    `usage` holds how often each entry of the vocabulary occurs, each document once."""
+    table = output.files.read_table(encoded, ["n_bytes", "n_tokens", "tokens"])
+    ids, _ = tokens_of(table, token_dtype(vocab_size))
+    output.table("usage", pa.table({"count": np.bincount(ids, minlength=vocab_size)}))
     kinds = read_documents(output.files, view, unit, grouping_columns(view))
     sizes = {"bytes": table["n_bytes"].to_numpy(), "tokens": table["n_tokens"].to_numpy()}
     return {
@@ -132,6 +136,13 @@ def compression(output: Output, *, view: View, unit: str, encoded: str) -> dict[
         }
         for name in grouping_columns(view)
     }
+
+
+def add_usage(output: Output, *, parts: list[str]) -> dict[str, Any]:
+    """Task: `usage`: the sum of those parts."""
+    total = sum(output.files.read_table(name)["count"].to_numpy() for name in parts)
+    output.table("usage", pa.table({"count": total}))
+    return {}
 
 
 def _members(column: pa.ChunkedArray) -> Iterator[tuple[str, np.ndarray]]:
