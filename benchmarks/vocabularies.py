@@ -15,6 +15,7 @@ Each learning has a process of its own, so that its peak of memory is its own; r
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -50,17 +51,20 @@ stages:
 
 
 def make_texts(crawl: Path, out: Path, *, size_bytes: int = TEXT_BYTES) -> None:
-    """Write documents of the crawl's HTML, equal texts once, in the order of their ids, until `size_bytes` are full."""
-    with tempfile.TemporaryDirectory(dir=out.parent) as place:
-        recipe = Path(place, "texts.yaml")
-        recipe.write_text(_RECIPE, encoding="utf-8")
-        chosen = load_recipe(recipe, inputs=sorted(map(str, crawl.glob("*.html.warc.gz"))))
-        run(chosen, Options(out=f"{place}/out", work=f"{place}/work", runner="inline"))
-        kept = [pq.read_table(path, columns=["id", "source", "text"]) for path in Path(place, "out/kept").glob("*")]
+    """Write documents of the crawl's HTML, equal texts once, in the order of their ids, until `size_bytes` are full.
+    Interrupted, the same call goes on; what it has extracted lies in OUT.work until it is done."""
+    place = out.with_suffix(".work")
+    place.mkdir(exist_ok=True)
+    recipe = place / "texts.yaml"
+    recipe.write_text(_RECIPE, encoding="utf-8")
+    chosen = load_recipe(recipe, inputs=sorted(map(str, crawl.glob("*.html.warc.gz"))))
+    run(chosen, Options(out=f"{place}/out", work=f"{place}/work", runner="inline"))
+    kept = [pq.read_table(path, columns=["id", "source", "text"]) for path in (place / "out" / "kept").glob("*")]
     documents = pa.concat_tables(kept).sort_by("id")
     sizes = pc.cumulative_sum(pc.binary_length(documents["text"]).cast(pa.int64())).to_numpy()
     documents = documents.slice(0, int((sizes < size_bytes).sum()) + 1)
     pq.write_table(documents, out, compression="zstd", row_group_size=4096)
+    shutil.rmtree(place)
     size = int(sizes[documents.num_rows - 1])
     print(f"{out}: {documents.num_rows:,} documents, {size / 1e6:.1f} of {sizes[-1] / 1e6:.1f} MB", flush=True)
 
