@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def speed(folder: Path) -> None:
     tokens, counts = encode(column, tokenizer)
     ids = np.frombuffer(tokens.buffers()[2], tokenizer.dtype)
     print(f"| loader, M tokens per CPU second | {shown(loader_rate(ids, counts.to_numpy(), LEARNED_ENTRIES))} | | |")
-    found = side_by_side(lambda: learn(texts, settings), lambda: _library_learn(texts, settings), megabytes)
+    found = side_by_side(lambda: learn(texts, settings), lambda: library_learn(texts, settings), megabytes)
     _row(f"learning {LEARNED_ENTRIES:,} entries, MB per CPU second", *found)
 
 
@@ -104,7 +104,7 @@ def _row(name: str, ours: Any, theirs: Any, ratio: float) -> None:
     print(f"| {name} | {shown(ours)} | {shown(theirs)} | {ratio:.2f} |", flush=True)
 
 
-def _library_learn(texts: list[str], settings: BPESettings) -> None:
+def library_learn(texts: Iterable[str], settings: BPESettings) -> None:
     from tokenizers import models, pre_tokenizers, trainers
 
     inner = byte_level(models.BPE(), settings.pre_tokenizer, settings.max_word_characters)

@@ -24,6 +24,7 @@ from pipeline.exits import told
 from pipeline.explain import explain as explain_document
 from pipeline.housekeeping import gc_command
 from pipeline.phases.mix import mix_text
+from pipeline.phases.order import order_text
 from pipeline.plan import plan as plan_recipe
 from pipeline.progress import Terminal
 from pipeline.recipe import Recipe, RecipeError, load_recipe
@@ -108,6 +109,8 @@ def run(
         print(f"\nroot      {manifest['root']}")
         if mixed := (manifest["shards"] or {}).get("mix"):
             print(mix_text(mixed))
+        if ordered := (manifest["shards"] or {}).get("order"):
+            print(order_text(ordered))
         print(f"report    {report_path}")
 
 

@@ -2,10 +2,13 @@
 nearest right name (pipeline/yaml_tree.py).
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import pyarrow as pa
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -145,6 +148,25 @@ class Tokenizer(_Part):
         )
 
 
+class ShardOrder(_Part):
+    """A curriculum: training shards in the order of a measure, in stated ranges, shuffled within each."""
+
+    by: str = Field(
+        description="a number that a stage of this recipe measures, such as quality_score, or n_tokens or n_bytes"
+    )
+    limits: tuple[float, ...] = Field(
+        min_length=1, description="where one range of the measure ends and the next begins, ascending"
+    )
+    descending: bool = Field(default=False, description="the highest range first")
+
+    @field_validator("limits")
+    @classmethod
+    def _ascend(cls, limits: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not math.isfinite(limit) for limit in limits) or any(a >= b for a, b in pairwise(limits)):
+            raise ValueError("limits must be numbers that ascend, each once")
+        return limits
+
+
 class Shards(_Part):
     """Token shards for training."""
 
@@ -153,6 +175,9 @@ class Shards(_Part):
         default=0.005, ge=0, lt=1, description="share of documents, by hash of their text, that only monitor training"
     )
     seed: int = Field(default=0, ge=0, description="key of the global shuffle")
+    order: ShardOrder | None = Field(
+        default=None, description="an order of the training shards instead of one global shuffle: a curriculum"
+    )
 
 
 class MixSource(_Part):
@@ -327,6 +352,25 @@ class Recipe(_Part):
     def _shards_need_a_vocabulary(self) -> Self:
         if self.shards is not None and self.tokenizer is None:
             raise ValueError("shards need a tokenizer: add 'tokenizer: {type: bpe, vocab_size: …}' or its 'path'")
+        return self
+
+    @model_validator(mode="after")
+    def _order_is_by_a_measure(self) -> Self:
+        order = self.shards.order if self.shards is not None else None
+        if order is None:
+            return self
+        known = {"n_bytes", "n_tokens"}
+        for entry in self.stages:
+            if isinstance(entry.definition, Stage):
+                types = entry.definition.adds
+                known |= {
+                    each.name for each in types if pa.types.is_integer(each.type) or pa.types.is_floating(each.type)
+                }
+        if order.by not in known:
+            raise ValueError(
+                f"shards.order.by {order.by!r}: no stage of this recipe measures such a number."
+                f"{nearest(order.by, sorted(known))}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -14,14 +14,18 @@ from pipeline.flow import Flow
 from pipeline.keys import library_versions, source_key
 from pipeline.parts import Commit, Task
 from pipeline.phases.mix import effective_tokens, resolve
+from pipeline.phases.order import ENCODED, description, ranges
 from pipeline.phases.sample import grouping_columns, recipe_fractions
 from pipeline.phases.tokens import ORDER, VOCABULARY
-from pipeline.recipe import Mix, Recipe, SampleSource
+from pipeline.recipe import Mix, Recipe, SampleSource, Shards
 from pipeline.recipe import Tokenizer as TokenizerSettings
 from tokenizer.bpe import Tokenizer, load
+from tokenizer.evaluate import longest, usage
 from tokenizer.folder import NAMES as FOLDER
 from tokenizer.shards import ShardMetadata
 
+#: Parts that one task sums: 64 MB of counts at a vocabulary of 32,768.
+_USAGE_PARTS = 256
 _SPLITS = ("train", "validation")
 _VOCABULARY_MODULES = ("pipeline.phases.tokens", "tokenizer.bpe", "tokenizer.folder", "tokenizer.learners")
 
@@ -58,17 +62,28 @@ def make_shards(flow: Flow) -> Learned:
               "validation_fraction": fraction, "validation_by": drawn_by}  # fmt: skip
     encoded = flow.run(f"encode-{key}", "pipeline.phases.tokens:encode", shared)
     loaded = load(flow.engine.files.read(vocabulary.name), end_of_text=end_of_text)
-    about |= {"compression": _compression(flow, encoded)}
+    about |= _compression(flow, encoded, loaded)
     return replace(_shards(flow, encoded, loaded, files), vocabulary=about)
 
 
-def _compression(flow: Flow, encoded: list[Commit]) -> dict[str, Any]:
-    """Driver: documents, bytes and tokens by source and by language."""
+def _compression(flow: Flow, encoded: list[Commit], loaded: Tokenizer) -> dict[str, Any]:
+    """Driver: documents, bytes and tokens by source and by language, and how much of the vocabulary is used."""
     kinds = grouping_columns(flow.view)
     key = key_of(content_key(encoded), flow.contents(kinds), source_key(["pipeline.phases.tokens"]))
-    found = flow.run(f"compression-{key}", "pipeline.phases.tokens:compression", {"view": flow.view},
+    shared = {"view": flow.view, "vocab_size": loaded.vocab_size}
+    found = flow.run(f"compression-{key}", "pipeline.phases.tokens:compression", shared,
                      each={commit.unit: {"encoded": commit.files["tokens"].name} for commit in encoded})  # fmt: skip
-    return merged_counts(found)
+    parts, level = [commit.files["usage"].name for commit in found], 0
+    while len(parts) > 1:
+        tasks = [
+            Task(phase=f"usage.level{level}-{key}", unit=f"{number:06d}", function="pipeline.phases.tokens:add_usage",
+                 arguments={"parts": parts[start : start + _USAGE_PARTS]})
+            for number, start in enumerate(range(0, len(parts), _USAGE_PARTS))
+        ]  # fmt: skip
+        parts, level = [commit.files["usage"].name for commit in flow.engine.run(tasks)], level + 1
+    used = usage(flow.engine.files.read_table(parts[0])["count"].to_numpy())
+    pieces = (str(loaded.inner.decode([token], skip_special_tokens=False)) for token in range(loaded.vocab_size))
+    return {"compression": merged_counts(found), "usage": {**asdict(used), "longest": longest(pieces)}}
 
 
 def _validation_by(recipe: Recipe) -> str:
@@ -124,18 +139,25 @@ def _shards(flow: Flow, encoded: list[Commit], loaded: Tokenizer, files: dict[st
     mix = flow.recipe.mix
     drawn, books = make_mix(flow, mix, encoded) if mix is not None else (None, None)
     tokens = {split: sum(commit.counts["tokens"][split] for commit in drawn or encoded) for split in _SPLITS}
-    shards = {split: -(-tokens[split] // recipe.tokens_per_shard) for split in _SPLITS}
-    made_by = source_key(["pipeline.phases.tokens", "tokenizer.shards", *exchange.MODULES])
-    key = key_of(content_key(encoded), content_key(drawn) if drawn else None, recipe.seed, shards, made_by)
-    # Stated in the shards, hence without the units' names: they tell how a store or a disk marks the input's content.
-    held = [[commit.content_hashes for commit in parts or []] for parts in (encoded, drawn)]
-    stated = key_of(held, recipe.seed, shards, made_by)
+    # The shards of each part of a split's order; without an order a split is one part.
+    shards = {split: [-(-tokens[split] // recipe.tokens_per_shard)] for split in _SPLITS}
     copies = {commit.unit: commit.files["copies"].name for commit in drawn or []}
+    placed, sequence = None, None
+    if recipe.order is not None:
+        placed, sequence = make_order(flow, recipe, encoded, drawn, tokens["train"])
+        shards["train"] = [line["shards"] for line in sequence["buckets"]]
+    made_by = source_key(["pipeline.phases.tokens", "tokenizer.shards", *exchange.MODULES])
+    chosen = [content_key(parts) if parts else None for parts in (drawn, placed)]
+    key = key_of(content_key(encoded), *chosen, recipe.seed, shards, made_by)
+    # Stated in the shards, hence without the units' names: they tell how a store or a disk marks the input's content.
+    held = [[commit.content_hashes for commit in parts or []] for parts in (encoded, drawn, placed)]
+    stated = key_of(held, recipe.seed, shards, made_by)
+    buckets = {commit.unit: commit.files["buckets"].name for commit in placed or []}
     shuffled = flow.engine.run(
         [
             Task(phase=f"shuffle-{key}", unit=commit.unit, function="pipeline.phases.tokens:shuffle",
                  arguments={"encoded": commit.files["tokens"].name, "copies": copies.get(commit.unit),
-                            "seed": recipe.seed, "shards": shards})
+                            "buckets": buckets.get(commit.unit), "seed": recipe.seed, "shards": shards})
             for commit in encoded
         ]
     )  # fmt: skip
@@ -144,12 +166,14 @@ def _shards(flow: Flow, encoded: list[Commit], loaded: Tokenizer, files: dict[st
     )
     tasks, names = [], []
     for split in _SPLITS:
-        for number in range(shards[split]):
+        parts = [part for part, count in enumerate(shards[split]) for _ in range(count)]
+        for number, part in enumerate(parts):
             metadata = ShardMetadata(
                 tokenizer_sha256=loaded.sha256, vocab_size=loaded.vocab_size, end_of_text_id=loaded.end_of_text_id,
-                phase_key=stated, split=split, shard=number, shards=shards[split],
+                phase_key=stated, split=split, shard=number, shards=len(parts), bucket=part,
+                order=sequence["stated"] if sequence is not None and split == "train" else "",
             )  # fmt: skip
-            partition = number + (shards["train"] if split == "validation" else 0)
+            partition = number + (sum(shards["train"]) if split == "validation" else 0)
             tasks.append(
                 Task(phase=f"shards-{key}", unit=f"{split}-{number:05d}", function="pipeline.phases.tokens:assemble",
                      arguments={"runs": runs, "partition": partition, "metadata": asdict(metadata)})
@@ -159,14 +183,48 @@ def _shards(flow: Flow, encoded: list[Commit], loaded: Tokenizer, files: dict[st
     made = {name: commit.files["shard"] for name, commit in zip(names, commits, strict=True)}
     summary: dict[str, Any] = {
         split: {
-            "shards": shards[split],
+            "shards": sum(shards[split]),
             **merged_counts([commit for commit in commits if commit.unit.startswith(split)]),
         }
         for split in _SPLITS
     }
     if books is not None:
         summary["mix"] = books
+    if sequence is not None:
+        summary["order"] = sequence
     return Learned(files=files | made, tokens=sum(tokens.values()), summary=summary)
+
+
+def make_order(
+    flow: Flow, recipe: Shards, encoded: list[Commit], drawn: list[Commit] | None, tokens: int
+) -> tuple[list[Commit], dict[str, Any]]:
+    """Driver: the bucket of every training document, in the order of `encoded`, and the order's books: a line a bucket
+    in the order of reading, with the shards that it takes."""
+    asked = recipe.order
+    assert asked is not None
+    settings: dict[str, Any] = {"by": asked.by, "limits": list(asked.limits), "descending": asked.descending}
+    read = flow.contents(("id",) if asked.by in ENCODED else ("id", asked.by))
+    parts = [content_key(encoded), content_key(drawn) if drawn else None]
+    key = key_of(*parts, read, settings, source_key(["pipeline.phases.order"]))
+    copies = {commit.unit: commit.files["copies"].name for commit in drawn or []}
+    each = {
+        commit.unit: {"encoded": commit.files["tokens"].name, "copies": copies.get(commit.unit)} for commit in encoded
+    }
+    placed = flow.run(
+        f"order.buckets-{key}", "pipeline.phases.order:buckets", {"view": flow.view, **settings}, each=each
+    )
+    held = merged_counts(placed)["train"]
+    spans = [*ranges(asked.limits, descending=asked.descending), (None, None)]
+    lines = []
+    for number, (low, high) in enumerate(spans):
+        found = held[str(number)]
+        # A bucket of documents without a token still needs a place.
+        shards = max(-(-found["tokens"] // recipe.tokens_per_shard), min(1, found["documents"]))
+        without = number == len(spans) - 1
+        lines.append({"from": low, "below": high, "without": without, **found, "shards": shards})
+    if sum(line["tokens"] for line in lines) != tokens:
+        raise ConservationError(f"order by {asked.by}: {tokens} tokens to train on, but {lines}")
+    return placed, {**settings, "stated": description(**settings), "buckets": lines}
 
 
 def make_mix(flow: Flow, mix: Mix, encoded: list[Commit]) -> tuple[list[Commit], list[dict[str, Any]]]:

@@ -160,6 +160,7 @@ def _about(shards: ShardSet) -> dict[str, Any]:
         "largest row group": longest,
         "ids": shards.dtype.name,
         "vocabulary": metadata.vocab_size,
+        "order": metadata.order or "shuffled",
         "end of text": metadata.end_of_text_id,
         "tokenizer sha256": metadata.tokenizer_sha256,
         "fingerprint": shards.fingerprint,

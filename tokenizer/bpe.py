@@ -138,8 +138,9 @@ def byte_level(model: Any, pre_tokenizer: str, max_word_characters: int) -> Any:
     return inner
 
 
-def fill(inner: Any, texts: Iterable[str], trainer: Any, *, vocab_size: int) -> None:
-    """Learn. ValueError where the texts are empty, too many for the library's counters, or give fewer entries."""
+def fill(inner: Any, texts: Iterable[str], trainer: Any, *, vocab_size: int, least: float = 1.0) -> None:
+    """Learn. ValueError where the texts are empty, too many for the library's counters, or give less than the share
+    `least` of the entries."""
     seen = _ByteCount(texts)
     inner.train_from_iterator(iter(seen), trainer)
     if seen.failure is not None:
@@ -147,7 +148,7 @@ def fill(inner: Any, texts: Iterable[str], trainer: Any, *, vocab_size: int) -> 
     if seen.count == 0:
         raise ValueError("there is no text to learn a vocabulary from: the corpus is empty")
     size = inner.get_vocab_size()
-    if size < vocab_size:
+    if size < least * vocab_size:
         raise ValueError(
             f"{seen.count:,} bytes of text give at most {size:,} vocabulary entries, not {vocab_size:,}: "
             f"set vocab_size to {size} or less, or give more text"

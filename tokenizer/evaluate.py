@@ -81,6 +81,37 @@ def _compression(texts: Iterable[str], tokenizer: Tokenizer) -> Compression:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Usage:
+    """How many entries of a vocabulary occur how often in some texts. Special tokens never occur in text."""
+
+    entries: int
+    #: Entries that occur nowhere, and such as occur less than RARE_BELOW times (and at least once).
+    unused: int
+    rare: int
+    #: (n, entries that occur n times or more and less than 10 n): n is 1, 10, 100, ... up to the most frequent entry.
+    decades: tuple[tuple[int, int], ...]
+
+
+def usage(counts: np.ndarray) -> Usage:
+    """From int64[vocab_size]: how often each entry occurs."""
+    most, decades, least = int(counts.max(initial=0)), [], 1
+    while least <= most:
+        decades.append((least, int(((counts >= least) & (counts < 10 * least)).sum())))
+        least *= 10
+    return Usage(
+        entries=len(counts),
+        unused=int((counts == 0).sum()),
+        rare=int(((counts > 0) & (counts < RARE_BELOW)).sum()),
+        decades=tuple(decades),
+    )
+
+
+def longest(pieces: Iterable[str]) -> tuple[str, ...]:
+    """The LONGEST_SHOWN longest of a vocabulary's entries, by characters."""
+    return tuple(sorted(pieces, key=lambda piece: (-len(piece), piece))[:LONGEST_SHOWN])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Domain:
     """What one domain's texts become. Ratios are rounded to 4 decimals; 0 where there is nothing to divide by."""
 
@@ -144,6 +175,7 @@ def measure(domains: Mapping[str, Iterable[str]], subject: Subject) -> Measured:
                 if sampled < SPEED_BYTES:
                     sample.append(text)
                     sampled += size
+    used = usage(counts)
     pieces = [subject.piece(token) for token in range(subject.vocab_size)]
     return Measured(
         name=subject.name,
@@ -152,9 +184,9 @@ def measure(domains: Mapping[str, Iterable[str]], subject: Subject) -> Measured:
         lossless=subject.lossless,
         domains={name: _domain(found) for name, found in sums.items()},
         total=_domain(sum(sums.values(), Counter())),
-        unused=int((counts == 0).sum()),
-        rare=int(((counts > 0) & (counts < RARE_BELOW)).sum()),
-        longest=tuple(sorted(pieces, key=lambda piece: (-len(piece), piece))[:LONGEST_SHOWN]),
+        unused=used.unused,
+        rare=used.rare,
+        longest=longest(pieces),
         blank_entries=sum(piece.isspace() for piece in pieces),
         digit_entries=sum(piece.strip().isdecimal() for piece in pieces),
         numbers=_cut(subject, NUMBERS),

@@ -30,6 +30,9 @@ CONTINUING = "▁"
 UNKNOWN = "<|unknown|>"
 #: Unigram scores are natural logarithms; sums of floats in another order differ in the 15th digit (measured).
 UNIGRAM_DECIMALS = 6
+#: Share of the entries that a Unigram vocabulary must reach. The library's trainer prunes to 1.1 times the size and
+#: then drops what its last pass finds useless, so a little less is no lack of text; a third of the size is.
+UNIGRAM_LEAST = 0.9
 #: What the library's Unigram trainer adds to the score of one missing byte after the other.
 _MISSING_STEP = 1e-4
 #: Score of special tokens in a Unigram vocabulary: no text is ever best cut into them.
@@ -42,7 +45,7 @@ class VocabularySettings:
     """What `learn` needs to know. Raises ValueError for settings that cannot be."""
 
     type: Kind = "bpe"
-    #: Entries of the vocabulary, special tokens and bytes included. `unigram` may end with a few less.
+    #: Entries of the vocabulary, special tokens and bytes included. `unigram` may end with up to a tenth less.
     vocab_size: int
     #: The first one separates documents. They get the lowest ids, in this order.
     special_tokens: tuple[str, ...] = ("<|endoftext|>",)
@@ -128,7 +131,7 @@ def _unigram(texts: Iterable[str], settings: VocabularySettings) -> dict[str, An
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    fill(inner, texts, trainer, vocab_size=BYTES + len(settings.special_tokens))
+    fill(inner, texts, trainer, vocab_size=settings.vocab_size, least=UNIGRAM_LEAST)
     plain = _plain(inner)
     special = set(settings.special_tokens)
     scored = [

@@ -14,6 +14,7 @@ from train.estimate import PEAKS, Device, compute_optimal, estimate, refined_mfu
 from train.evaluate import evaluate, prepare, protocol, read_domain
 from train.export import load_model, load_tokenizer
 from train.generate import SampleSettings, generate
+from train.loader import ORDERS
 from train.loop import DivergedError, train
 from train.presets import names, preset
 from train.settings import TrainSettings
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--micro-batch", type=int, metavar="SEQUENCES", help="sequences at once on a device")
     command.add_argument("--deterministic", action="store_true", help="the same bits every time on a GPU too")
     command.add_argument("--seed", type=int, default=0, help="initial weights and order of the data")
+    command.add_argument("--order", choices=ORDERS, default="shuffled", help="stored: as the shards order documents")
     command.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     command.add_argument("--device", default="cpu", help="cpu or cuda")
     command.add_argument("--compile", action="store_true", help="torch.compile: slow to start, then faster")
@@ -109,6 +111,7 @@ def _train(arguments: argparse.Namespace) -> None:
     chosen = preset(arguments.preset)
     changes: dict[str, Any] = {
         "seed": arguments.seed,
+        "order": arguments.order,
         "schedule": arguments.schedule,
         "threads": arguments.threads,
         "device": arguments.device,

@@ -1,14 +1,16 @@
-"""Token shards to training batches: shuffled by a key, exactly resumable, the same for any number of ranks.
+"""Token shards to training batches: shuffled by a key or in stored order, exactly resumable, the same for any ranks.
 
 The stream of an epoch is every document of every row group, each behind one end-of-text token, row groups in an order
 keyed by (seed, epoch); epochs follow each other without a gap. Sequence k is tokens [kT, kT + T] of the stream, its
 last token a target only, so every token is trained on once an epoch. Within a window of row groups the sequences are
-permuted. A global batch is the next `batch_sequences` of that order, and a rank takes its slice of it. The position is
-therefore one number, and no worker, thread or rank count changes what is trained on.
+permuted. With the order `stored` neither is permuted: every epoch is the documents as the shards hold them, which is
+how a curriculum is trained (docs/format.md, "Order"). A global batch is the next `batch_sequences` of that order, and a
+rank takes its slice of it. The position is therefore one number, and no worker, thread or rank count changes what is
+trained on.
 """
 
 import hashlib
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from tokenizer.shards import ShardSet
 #: Row groups among which sequences are permuted: 16 million tokens and 32 MB (64 MB in 32 bits) where row groups are as
 #: the writer makes them. Documents are shuffled globally before, so this only parts the pieces of long documents.
 WINDOW_ROW_GROUPS = 8
+#: In which order a loader reads: by its seed, or as the shards hold the documents.
+Order = Literal["shuffled", "stored"]
+ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 def keyed_permutation(size: int, *key: int | str) -> np.ndarray:
@@ -32,7 +37,8 @@ def keyed_permutation(size: int, *key: int | str) -> np.ndarray:
 class Loader:
     """Batches of one rank. Holds one window of row groups in memory.
 
-    Raises ValueError where the shards hold no token or the batch cannot be divided among the ranks.
+    Raises ValueError where the shards hold no token, the batch cannot be divided among the ranks, or the stored order
+    is asked for and the shards have none.
     """
 
     def __init__(
@@ -45,12 +51,21 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         window_row_groups: int = WINDOW_ROW_GROUPS,
+        order: Order = "shuffled",
     ) -> None:
         if shards.tokens == 0:
             raise ValueError("the shards hold no token: there is nothing to train on")
         if batch_sequences % world_size:
             raise ValueError(f"a batch of {batch_sequences} sequences cannot be divided among {world_size} ranks")
+        if order not in ORDERS:
+            raise ValueError(f"order {order!r} is not one of {', '.join(ORDERS)}")
+        if order == "stored" and not shards.metadata.order:
+            raise ValueError(
+                "the shards are shuffled and have no order of their own: make them by a recipe with shards.order, or "
+                "train with the order 'shuffled'"
+            )
         self.shards = shards
+        self.order = order
         self.sequence_length = sequence_length
         self.batch_sequences = batch_sequences
         self.seed = seed
@@ -88,13 +103,16 @@ class Loader:
             "fingerprint": self.shards.fingerprint,
             "seed": self.seed,
             "sequence_length": self.sequence_length,
+            "order": self.order,
             "tokens_consumed": self.tokens_consumed,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue behind the batch after which `state` was taken. ValueError for other shards or another order."""
         mine = self.state()
-        for name in ("fingerprint", "seed", "sequence_length"):
+        # A state of before there was a choice is of a shuffled loader.
+        state = {"order": "shuffled", **state}
+        for name in ("fingerprint", "seed", "sequence_length", "order"):
             if state[name] != mine[name]:
                 raise ValueError(f"cannot resume: the {name} was {state[name]} and is now {mine[name]}")
         self.tokens_consumed = state["tokens_consumed"]
@@ -114,7 +132,7 @@ class Loader:
         first, stop = max(0, (begin - 1) // t), (end - 1) // t
         self._window = self._window[:0]  # free the old one before the new one is read
         self._window = self._read(first * t, stop * t + 1)
-        self._permutation = keyed_permutation(stop - first, "sequences", self.seed, epoch, window)
+        self._permutation = self._permuted(stop - first, "sequences", self.seed, epoch, window)
         self._first_sequence = first
 
     def _read(self, start: int, stop: int) -> np.ndarray:
@@ -145,5 +163,8 @@ class Loader:
     def _set_epoch(self, epoch: int) -> None:
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = keyed_permutation(len(self._sizes), "row groups", self.seed, epoch)
+            self._order = self._permuted(len(self._sizes), "row groups", self.seed, epoch)
             self._ends = np.cumsum(self._sizes[self._order])
+
+    def _permuted(self, size: int, *key: int | str) -> np.ndarray:
+        return keyed_permutation(size, *key) if self.order == "shuffled" else np.arange(size)

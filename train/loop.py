@@ -113,6 +113,7 @@ class _Run:
             sequence_length=settings.sequence_length,
             batch_sequences=settings.batch_sequences,
             seed=settings.seed,
+            order=settings.order,
             rank=self.ranks.rank,
             world_size=self.ranks.world_size,
         )

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from train.attention import KERNELS, AttentionKernel
+from train.loader import ORDERS, Order
 from train.presets import Preset
 from train.schedule import SCHEDULES, Schedule, learning_rate_factor
 
@@ -38,6 +39,8 @@ class TrainSettings:
     learning_rate: float
     #: Fixes the initial weights and the order of the data.
     seed: int = 0
+    #: `stored` reads the shards in the order that they state, see train/loader.py.
+    order: Order = "shuffled"
     schedule: Schedule = "wsd"
     #: Share of the steps in which the rate rises from 0. Our choice, not measured.
     warmup_fraction: float = 0.05
@@ -101,6 +104,8 @@ class TrainSettings:
             raise ValueError(f"warmup_steps {self.warmup_steps} is not within the {self.steps} steps of the run")
         if self.optimizer not in ("adamw", "muon"):
             raise ValueError(f"optimizer {self.optimizer!r} is not adamw or muon")
+        if self.order not in ORDERS:
+            raise ValueError(f"order {self.order!r} is not one of {', '.join(ORDERS)}")
         if self.attention not in KERNELS:
             raise ValueError(f"attention {self.attention!r} is not one of {', '.join(KERNELS)}")
         if self.z_loss < 0 or self.log_every_steps < 0:

@@ -159,6 +159,7 @@ def _train(
                 sequence_length=settings.sequence_length,
                 batch_sequences=settings.batch_sequences,
                 seed=member.seed,
+                order=settings.order,
             )
             feeds.append(opened.enter_context(Prefetch(loader, device)))
             curve = Curve(member.out, done_bytes=0, flop_per_token=flop, device=device, ranks=1, writes=True)

@@ -63,8 +63,11 @@ class Job:
 
     def settings(self) -> TrainSettings:
         chosen = preset(self.preset)
+        # A variant whose recipe orders its shards is trained in that order: it is what the variant asks for.
+        ordered = ShardSet.from_folder(self.shards).metadata.order
         changes: dict[str, Any] = {"seed": self.seed, "threads": 1, "optimizer": self.optimizer,
-                                   "device": self.device, "compile": self.compile}  # fmt: skip
+                                   "device": self.device, "compile": self.compile,
+                                   "order": "stored" if ordered else "shuffled"}  # fmt: skip
         if self.learning_rate is not None:
             changes["learning_rate"] = self.learning_rate
         settings = TrainSettings.from_preset(chosen, tokens=self.tokens, **changes)

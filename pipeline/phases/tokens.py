@@ -3,10 +3,12 @@
     sample.…-<key>     where the recipe weighs what is learned from, see phases/sample.py
     vocabulary-<key>   one part: a tokenizer folder, learned from a sample drawn by a hash of the document id
     encode-<key>       a part a split: the tokens of its documents
-    compression-<key>  counts for each split: bytes and tokens by source and language
+    compression-<key>  a part a split: bytes and tokens by source and language, how often each entry occurs
+    usage.level<n>-<key>   the latter, summed up by groups of parts until one is left
     mix.…-<key>        where the recipe has a mix: how often each document is written, see phases/mix.py
+    order.…-<key>      where the recipe orders its shards: which part of the order a document is in, see phases/order.py
     shuffle-<key>      a part a split: the same rows as a run of the exchange, by a keyed hash of the id
-    shards-<key>       a part a shard: a range of that hash, in its order
+    shards-<key>       a part a shard: a range of that hash (of one part of the order), in its order
 
 The order of documents is a function of seed and ids, so it does not depend on how the input was cut. The driver that
 strings these tasks together is pipeline/shard_flow.py.
@@ -27,9 +29,10 @@ from pipeline.phases.sample import grouping_columns, groups
 from pipeline.recipe import SampleSource
 from pipeline.view import View, read_documents
 from tokenizer.bpe import encode as encode_texts
-from tokenizer.bpe import load
+from tokenizer.bpe import load, token_dtype
 from tokenizer.folder import folder_files
 from tokenizer.learners import VocabularySettings, learn
+from tokenizer.shard_format import tokens_of
 from tokenizer.shards import SCHEMA, ShardMetadata, write_shard
 
 #: Hash keys of the draws that a recipe makes; each draw has its own, so that one says nothing about another.
@@ -118,10 +121,12 @@ def encode(
     }
 
 
-def compression(output: Output, *, view: View, unit: str, encoded: str) -> dict[str, Any]:
-    """Task without a file: counts documents, bytes and tokens of one split by source, and by language where the recipe
-    knows it."""
-    table = output.files.read_table(encoded, ["n_bytes", "n_tokens"])
+def compression(output: Output, *, view: View, unit: str, encoded: str, vocab_size: int) -> dict[str, Any]:
+    """Task: counts documents, bytes and tokens of one split by source, and by language where the recipe knows it;
+    `usage` holds how often each entry of the vocabulary occurs, each document once."""
+    table = output.files.read_table(encoded, ["n_bytes", "n_tokens", "tokens"])
+    ids, _ = tokens_of(table, token_dtype(vocab_size))
+    output.table("usage", pa.table({"count": np.bincount(ids, minlength=vocab_size)}))
     kinds = read_documents(output.files, view, unit, grouping_columns(view))
     sizes = {"bytes": table["n_bytes"].to_numpy(), "tokens": table["n_tokens"].to_numpy()}
     return {
@@ -133,6 +138,13 @@ def compression(output: Output, *, view: View, unit: str, encoded: str) -> dict[
     }
 
 
+def add_usage(output: Output, *, parts: list[str]) -> dict[str, Any]:
+    """Task: `usage`: the sum of those parts."""
+    total = sum(output.files.read_table(name)["count"].to_numpy() for name in parts)
+    output.table("usage", pa.table({"count": total}))
+    return {}
+
+
 def _members(column: pa.ChunkedArray) -> Iterator[tuple[str, np.ndarray]]:
     """(value, bool[n]) of each value of a string column, sorted; null counts as `unknown`."""
     values = np.array(column.fill_null("unknown").to_pylist(), dtype=object)
@@ -140,21 +152,26 @@ def _members(column: pa.ChunkedArray) -> Iterator[tuple[str, np.ndarray]]:
         yield value, values == value
 
 
-def shuffle(output: Output, *, encoded: str, copies: str | None, seed: int, shards: dict[str, int]) -> dict[str, Any]:
+def shuffle(
+    output: Output, *, encoded: str, copies: str | None, buckets: str | None, seed: int, shards: dict[str, list[int]]
+) -> dict[str, Any]:
     """Task: one split's documents as a run: a partition for each shard, first those of train. `copies` says how often
-    each document is written; without it, once. Every copy has a place of its own."""
+    each document is written; without it, once. Every copy has a place of its own. `shards` holds a number for each part
+    of a split's order, and `buckets` says which part a training document is in; without it there is one."""
     table = output.files.read_table(encoded)
+    part = output.files.read_table(buckets)["bucket"].to_numpy() if buckets else np.zeros(table.num_rows, np.int64)
     copy = np.zeros(table.num_rows, np.int64)
     if copies is not None:
         times = output.files.read_table(copies)["copies"].to_numpy()
         table = table.take(pa.array(np.repeat(np.arange(len(times)), times)))
+        part = np.repeat(part, times)
         copy = np.arange(len(table)) - np.repeat(np.cumsum(times) - times, times)
     order = _places(table["doc_id"], copy, seed)
     validation = table["validation"].to_numpy()
-    partition = np.where(
-        validation, shards["train"] + exchange.by_hash(order, max(1, shards["validation"])),
-        exchange.by_hash(order, max(1, shards["train"])),
-    )  # fmt: skip
+    partition = sum(shards["train"]) + exchange.by_hash(order, max(1, *shards["validation"]))
+    for number, count in enumerate(shards["train"]):
+        mine = ~validation & (part == number)
+        partition[mine] = sum(shards["train"][:number]) + exchange.by_hash(order[mine], max(1, count))
     rows = table.drop_columns(["validation"])
     rows = rows.append_column("shuffle", pa.array(order)).append_column(
         "tie", pa.array(_places(table["doc_id"], copy, seed ^ _TIE_SEED))

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from pipeline.report import charts
 from pipeline.report.comparison import comparison_section
 from pipeline.report.gather import Gathered, by_host, gather
-from pipeline.report.vocabulary import compression_tables
+from pipeline.report.vocabulary import compression_tables, usage_lines
 from stages.reasons import REASONS
 
 REPORT = "report.html"
@@ -65,6 +65,8 @@ def render(manifest: Mapping[str, Any], found: Gathered, *, results: Mapping[str
         languages=_bars(found.languages.most_common(_LANGUAGE_ROWS)),
         media_types=_bars(found.media_types.most_common(_LANGUAGE_ROWS)),
         compression=compression_tables(manifest),
+        used=usage_lines(manifest),
+        longest=((manifest.get("vocabulary") or {}).get("usage") or {}).get("longest", ()),
         sample=(manifest.get("vocabulary") or {}).get("sample"),
         found=found,
         sentences=REASONS,

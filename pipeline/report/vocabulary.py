@@ -1,4 +1,5 @@
-"""The report's section on the vocabulary: what it was learned from, and bytes per token by language and by source."""
+"""The report's section on the vocabulary: what it was learned from, bytes per token by language and by source, and how
+much of it is used."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,26 @@ def compression_tables(manifest: Mapping[str, Any]) -> list[tuple[str, list[Line
     vocabulary = manifest.get("vocabulary") or {}
     tables = vocabulary.get("compression") or {}
     return [(name.removeprefix("by_"), _lines(found)) for name, found in sorted(tables.items())]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """Entries that occur so often, and how wide their bar is: their share of the vocabulary."""
+
+    name: str
+    entries: int
+    width: float
+
+
+def usage_lines(manifest: Mapping[str, Any]) -> list[Used]:
+    """How many entries occur nowhere, 1 to 9 times, 10 to 99 times, and so on; together all of the vocabulary. Empty
+    where the run has no tokens."""
+    found = (manifest.get("vocabulary") or {}).get("usage")
+    if not found:
+        return []
+    rows = [("nowhere", found["unused"])]
+    rows += [(f"{least:,} to {10 * least - 1:,} times", entries) for least, entries in found["decades"]]
+    return [Used(name=name, entries=entries, width=entries / found["entries"]) for name, entries in rows]
 
 
 def _lines(found: Mapping[str, Mapping[str, int]]) -> list[Line]:

@@ -12,11 +12,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pytest
 from corpus import make_crawl
 from s3_server import CREDENTIALS, environment, started_proxy, started_server
 from test_jsonl import line
+from token_corpus import counting_shards
 from warcs import member, pages
 
 import pipeline.object_store
@@ -32,7 +34,8 @@ from pipeline.sources.listing import InputError, cut, list_sources
 from pipeline.sources.reader import read_split
 from pipeline.sources.records import Document
 from pipeline.verify import verify
-from tokenizer.shards import ShardSet
+from tokenizer.shards import ShardError, ShardSet
+from train.loader import Loader
 
 pytest.importorskip("s3fs", reason="the extra `s3` is not installed")
 pytest.importorskip("moto", reason="the extra `dev` is not installed")
@@ -268,3 +271,21 @@ def test_a_store_that_is_not_there_is_told_without_a_traceback(bucket, monkeypat
     forget()
     with pytest.raises(OSError, match="work/x"):
         Files(f"{bucket}/work").read("x")
+
+
+def test_training_reads_shards_from_the_store_as_from_a_disk_and_names_one_that_is_missing(bucket, tmp_path):
+    here = counting_shards(tmp_path / "shards", [5, 30, 0, 44, 9, 60, 13])
+    upload(tmp_path / "shards", f"{bucket}/shards")
+    there = ShardSet.from_folder(f"{bucket}/shards")
+    there.verify()
+    assert there.fingerprint == here.fingerprint
+    chosen = {"sequence_length": 7, "batch_sequences": 4, "seed": 3, "window_row_groups": 2}
+    local, remote = Loader(here, **chosen), Loader(there, **chosen)
+    for _ in range(5):
+        assert np.array_equal(remote.next_batch()[0], local.next_batch()[0])
+    resumed = Loader(ShardSet.from_folder(f"{bucket}/shards"), **chosen)
+    resumed.restore(remote.state())
+    assert np.array_equal(resumed.next_batch()[1], local.next_batch()[1])
+    fsspec.filesystem("s3").rm(f"{bucket}/shards/0.parquet")
+    with pytest.raises(ShardError, match="1 of 2 shards are missing, the first is number 0"):
+        ShardSet.from_folder(f"{bucket}/shards")

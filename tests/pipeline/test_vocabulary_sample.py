@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from corpus import prose
@@ -10,6 +11,7 @@ from corpus import prose
 from pipeline.phases.sample import group_of, groups, recipe_fractions
 from pipeline.recipe import RecipeError, SampleSource, load_recipe
 from pipeline.run import Options, run
+from tokenizer.shards import ShardSet
 
 GERMAN = "Der Müller hat {n} alte Brücken über den Fluss gemessen, und der Kapitän ging danach langsam nach Hause."
 RECIPE = """
@@ -84,6 +86,29 @@ def test_the_manifest_says_what_the_vocabulary_makes_of_sources_and_languages(te
         for name in ("documents", "bytes", "tokens"):
             total = manifest["shards"]["train"][name]
             assert sum(line[name] for line in table.values()) == total
+    # Counted again from the shards themselves.
+    shards = ShardSet.from_folder(tmp_path / "run" / "out" / "shards")
+    counts = np.bincount(shards.token_range(0, shards.tokens), minlength=320)
+    used = manifest["vocabulary"]["usage"]
+    assert (used["entries"], used["unused"]) == (320, int((counts == 0).sum()))
+    assert used["rare"] == int(((counts > 0) & (counts < 10)).sum()) == used["decades"][0][1]
+    assert used["unused"] + sum(entries for _, entries in used["decades"]) == 320
+    assert used["unused"] > 0
+    assert used["longest"][0] == max(used["longest"], key=len)
+
+
+def test_how_the_input_is_cut_does_not_change_what_is_used(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    # Summed two by two, on several levels.
+    monkeypatch.setattr("pipeline.shard_flow._USAGE_PARTS", 2)
+    for name, split_bytes in (("one", 1 << 20), ("cut", 16_000)):
+        vocabulary(texts, tmp_path / name, "[{weight: 1}]", split_bytes=split_bytes)
+        found.append(json.loads((tmp_path / name / "out" / "manifest.json").read_text())["vocabulary"]["usage"])
+    assert found[0] == found[1]
+    phases = json.loads((tmp_path / "cut" / "out" / "manifest.json").read_text())["phases"]
+    assert {"usage.level0", "usage.level1"} <= {phase["name"] for phase in phases}
 
 
 SOURCES = [SampleSource(source="wiki/*", weight=3), SampleSource(language="d?"), SampleSource(weight=0)]

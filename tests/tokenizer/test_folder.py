@@ -12,7 +12,7 @@ from tokenizer.folder import NAMES, folder_files
 from tokenizer.learners import UNKNOWN, VocabularySettings, learn
 
 CORPUS = ["the quick brown fox jumps over the lazy dog, ", "der schnelle braune Fuchs 12345\n\n"] * 40
-SIZES = {"bpe": 300, "unigram": 300, "wordpiece": 550, "wordlevel": 14}
+SIZES = {"bpe": 300, "unigram": 262, "wordpiece": 550, "wordlevel": 14}
 
 
 def write(folder: Path, kind: str) -> bytes:
@@ -39,7 +39,9 @@ def test_a_tokenizer_without_special_tokens_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", SIZES)
 def test_transformers_gives_the_same_ids_and_texts(tmp_path: Path, kind: str) -> None:
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    # Part of the extra `dev`: where it is missing, this fails and is not passed over.
+    import transformers
+
     data = write(tmp_path, kind)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert theirs.eos_token_id == theirs.bos_token_id == 0

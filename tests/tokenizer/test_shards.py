@@ -1,6 +1,8 @@
 """The shard format: what is written comes back, and nothing damaged, missing or mixed is read."""
 
+import hashlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +173,7 @@ def test_interrupted_writes_and_strangers_are_refused(tmp_path: Path) -> None:
         ({"split": "validation"}, "split"),
         ({"phase_key": "other run"}, "phase_key"),
         ({"shards": 3}, "shards"),
+        ({"order": "length ascending"}, "order"),
     ],
 )
 def test_shards_of_different_making_are_not_mixed(tmp_path: Path, changes: dict, named: str) -> None:
@@ -193,6 +196,33 @@ def test_missing_and_doubled_shards_are_refused_and_the_order_is_the_sets_own(tm
     with pytest.raises(ShardError, match="are both shard 0"):
         ShardSet([paths[0], paths[0]])
     assert ShardSet([paths[2]], complete=False).document(0).tolist() == [623, 624, 625]
+
+
+def test_a_set_of_version_1_is_read_as_shuffled_and_later_ones_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", documents(), made_by())
+    table, stated = pq.read_table(path), json.loads(pq.ParquetFile(path).metadata.metadata[b"tamis.shard"])
+    for version, readable in ((1, True), (3, False)):
+        value = json.dumps({**{k: v for k, v in stated.items() if k not in ("order", "bucket")}, "version": version})
+        with pq.ParquetWriter(path, SCHEMA, write_page_checksum=True) as writer:
+            writer.write_table(table)
+            check = hashlib.sha256(value.encode()).hexdigest()
+            writer.add_key_value_metadata({"tamis.shard": value, "tamis.shard.sha256": check})
+        if readable:
+            old = ShardSet([path])
+            old.verify()
+            assert (old.metadata.order, old.metadata.bucket, old.tokens) == ("", 0, 311)
+        else:
+            with pytest.raises(ShardError, match="format version 3; this reader knows 1 and 2"):
+                ShardSet([path])
+
+
+def test_parts_of_an_order_stand_in_their_order(tmp_path: Path) -> None:
+    parts = [made_by(shard=n, shards=2, order="length ascending", bucket=bucket) for n, bucket in ((0, 1), (1, 0))]
+    paths = [write(tmp_path / f"{part.shard}.parquet", documents(), part) for part in parts]
+    with pytest.raises(ShardError, match="belongs before"):
+        ShardSet(paths)
+    with pytest.raises(ValueError, match="there is no such part"):
+        made_by(bucket=1)
 
 
 def test_a_folder_gives_the_shards_of_one_split(tmp_path: Path) -> None:

@@ -88,6 +88,50 @@ def test_a_resume_with_other_data_or_another_order_is_refused(numbers: ShardSet,
         loader(numbers, sequence_length=8).restore(state)
 
 
+@pytest.fixture(scope="module")
+def ascending(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    return counting_shards(tmp_path_factory.mktemp("ascending"), LENGTHS, order="number ascending, limits 98")
+
+
+def test_the_stored_order_is_that_of_the_shards_every_epoch_and_for_every_seed(ascending: ShardSet) -> None:
+    one = loader(ascending, order="stored")
+    # 226 tokens an epoch: three of them, and the numbers count up in each.
+    read = np.concatenate([one.next_batch()[0].flatten() for _ in range(3 * 226 // 28)])
+    numbers = read[read > 0]
+    expected = np.tile(np.arange(1, sum(LENGTHS) + 1), 3)
+    assert np.array_equal(numbers, expected[: len(numbers)])
+    other = loader(ascending, order="stored", seed=99, window_row_groups=5)
+    assert np.array_equal(other.next_batch()[0].flatten(), read[:28])
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_the_stored_order_is_resumed_to_the_token_and_divided_among_ranks(ascending: ShardSet, world_size: int) -> None:
+    undisturbed = loader(ascending, order="stored")
+    batches = [undisturbed.next_batch() for _ in range(20)]
+    for done in (0, 3, 17):
+        first = loader(ascending, order="stored")
+        for _ in range(done):
+            first.next_batch()
+        ranks = [loader(ascending, order="stored", rank=rank, world_size=world_size) for rank in range(world_size)]
+        for rank in ranks:
+            rank.restore(first.state())
+        parts = [rank.next_batch() for rank in ranks]
+        for side in (0, 1):
+            assert np.array_equal(batches[done][side], np.concatenate([part[side] for part in parts]))
+
+
+def test_the_stored_order_is_asked_for_and_not_changed_on_the_way(numbers: ShardSet, ascending: ShardSet) -> None:
+    with pytest.raises(ValueError, match="shuffled and have no order of their own"):
+        loader(numbers, order="stored")
+    with pytest.raises(ValueError, match="order 'sorted' is not one of shuffled, stored"):
+        loader(numbers, order="sorted")
+    with pytest.raises(ValueError, match="the order was stored and is now shuffled"):
+        loader(ascending).restore(loader(ascending, order="stored").state())
+    # A checkpoint of before there was a choice.
+    before = {name: value for name, value in loader(numbers).state().items() if name != "order"}
+    loader(numbers).restore(before | {"tokens_consumed": 28})
+
+
 def test_a_corpus_shorter_than_a_sequence_repeats(tmp_path: Path) -> None:
     inputs, targets = loader(counting_shards(tmp_path, [2, 1]), sequence_length=12).next_batch()
     assert set(inputs.flatten().tolist()) == {0, 1, 2, 3}

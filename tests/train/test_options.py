@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from token_corpus import shards_of_texts
+from token_corpus import counting_shards, shards_of_texts
 from torch.nn import functional
 
 from tokenizer.bpe import BPESettings, learn, load
@@ -168,3 +168,36 @@ def test_a_tokenizer_whose_separator_has_a_name_of_its_own_goes_through_training
     ]
     assert main(["train", *places, "--preset", "tiny", "--tokens", "512", "--max-steps", "1"]) == 0
     assert load_tokenizer(tmp_path / "out" / "model").end_of_text == "<|stop|>"
+
+
+def test_a_curriculum_is_trained_in_its_order_and_resumed_where_it_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # One token after the other: the window of the first step is the first 1,024 of them, whatever the seed.
+    counting_shards(tmp_path / "ordered", [200] * 40, row_group_tokens=300, order="number ascending, limits 4000")
+    command = [
+        "train",
+        "--shards",
+        str(tmp_path / "ordered"),
+        "--preset",
+        "tiny",
+        "--tokens",
+        "2048",
+        "--order",
+        "stored",
+    ]
+
+    def curve(out: str, *options: str) -> list[float]:
+        assert main([*command, "--out", str(tmp_path / out), *options]) == 0
+        return [json.loads(line)["loss"] for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()]
+
+    whole = curve("whole")
+    curve("halves", "--max-steps", "1")
+    assert curve("halves") == whole
+    # With another order it is another run, and shuffled shards have none.
+    assert main([*command[:-1], "shuffled", "--out", str(tmp_path / "halves")]) == 2
+    assert "order was stored, is shuffled" in capsys.readouterr().err
+    counting_shards(tmp_path / "shuffled", [200] * 40)
+    command[2] = str(tmp_path / "shuffled")
+    assert main([*command, "--out", str(tmp_path / "refused")]) == 2
+    assert "make them by a recipe with shards.order" in capsys.readouterr().err

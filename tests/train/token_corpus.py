@@ -39,8 +39,9 @@ def shards_of_texts(
     return ShardSet.from_folder(folder)
 
 
-def counting_shards(folder: Path, lengths: list[int], *, row_group_tokens: int = 20) -> ShardSet:
+def counting_shards(folder: Path, lengths: list[int], *, row_group_tokens: int = 20, order: str = "") -> ShardSet:
     """Two shards of documents whose tokens are 1, 2, 3, ... on through all of them, so that each is recognised."""
+    folder.mkdir(parents=True, exist_ok=True)
     half = len(lengths) // 2
     first = 1
     for shard, part in enumerate((lengths[:half], lengths[half:])):
@@ -55,6 +56,9 @@ def counting_shards(folder: Path, lengths: list[int], *, row_group_tokens: int =
             }
         )
         first += int(counts.sum())
-        metadata = ShardMetadata(tokenizer_sha256="c" * 64, vocab_size=50_000, end_of_text_id=0, shard=shard, shards=2)
+        metadata = ShardMetadata(
+            tokenizer_sha256="c" * 64, vocab_size=50_000, end_of_text_id=0, shard=shard, shards=2, order=order,
+            bucket=shard if order else 0,
+        )  # fmt: skip
         write_shard(folder / f"{shard}.parquet", docs, metadata=metadata, row_group_tokens=row_group_tokens)
     return ShardSet.from_folder(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from token_corpus import TEXTS, shards_of_texts, tokenizer
+from token_corpus import TEXTS, counting_shards, shards_of_texts, tokenizer
 
 from pipeline.ablation.experiment import Model
 from pipeline.ablation.training import Job, _together, train_job, train_stack
@@ -53,3 +53,10 @@ def test_only_seeds_of_one_variant_share_a_stack(tmp_path: Path) -> None:
 def test_muon_is_not_stacked() -> None:
     with pytest.raises(ValueError, match="trained by adamw"):
         Model(stacked=True, optimizer="muon")
+
+
+def test_a_variant_whose_shards_have_an_order_is_trained_in_it(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    assert job.settings().order == "shuffled"
+    counting_shards(tmp_path / "ordered", [30] * 10, order="length ascending, limits 9")
+    assert replace(job, shards=str(tmp_path / "ordered")).settings().order == "stored"

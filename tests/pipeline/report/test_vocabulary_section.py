@@ -42,9 +42,13 @@ def test_names_from_the_crawl_are_escaped_on_the_page(tmp_path: Path) -> None:
     manifest = make_run(tmp_path)
     found = {"by_source": {"<b>x.warc": sums(1, 30, 10)}}
     sample = [{"group": "<i>*", "documents": 3, "bytes": 2000, "fraction": 1.0}]
-    vocabulary = {"sample": sample, "compression": found}
+    usage = {"entries": 40, "unused": 20, "rare": 15, "decades": [[1, 15], [10, 5]], "longest": ["<u>merge"]}
+    vocabulary = {"sample": sample, "compression": found, "usage": usage}
     shown = render({**manifest, "vocabulary": vocabulary}, Gathered(), results=None)
     assert "&lt;b&gt;x.warc" in shown
     assert "&lt;i&gt;*" in shown
     assert '<td class="n">3.000</td>' in shown
+    assert "<code>&lt;u&gt;merge</code>" in shown
+    assert '<th>nowhere</th><td class="bar"><span style="width:50.00%">' in shown
+    assert '<th>10 to 99 times</th><td class="bar"><span style="width:12.50%"></span></td><td class="n">5</td>' in shown
     assert 'id="vocabulary"' not in render(manifest, Gathered(), results=None)
