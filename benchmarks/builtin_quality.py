@@ -1,9 +1,11 @@
 """quality-en: its labels, and what its card says of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from scipy.stats import spearmanr
 
 from benchmarks.builtin_data import PAGES_PER_SITE, Page, by_hash, prose, quantiles, rows, shown
@@ -11,7 +13,8 @@ from benchmarks.builtin_toxicity import plain
 from pipeline.classifier import Training, is_held_out
 from pipeline.labels import Label
 from pipeline.metrics import BOOTSTRAPS, Interval, evaluate_scores, paired_difference
-from stages.fasttext_text import label_scores, one_line, windows
+from stages import quality
+from stages.fasttext_text import one_line, windows
 
 #: Words in a text that quality-en learns from: long enough to show style, the same for both kinds, so that length and
 #: cut ends say nothing.
@@ -52,6 +55,15 @@ def quality_labels(data: Path, pages: list[Page]) -> list[Label]:
     return labels
 
 
+def document_scores(model: Any, texts: Sequence[str]) -> np.ndarray:
+    """What the stage measures."""
+    table = pa.table({"text": pa.array(list(texts), pa.large_string())})
+    measured: np.ndarray = quality.measure(table, quality.QualitySettings(), {"model": model})[
+        "quality_score"
+    ].to_numpy()
+    return measured
+
+
 def quality_notes(model: Any, data: Path, pages: list[Page]) -> str:
     """Agreement with people and with editors, and what a threshold drops of a crawl."""
     sites = {
@@ -60,7 +72,7 @@ def quality_notes(model: Any, data: Path, pages: list[Page]) -> str:
     }
     crawl = []
     for name, texts in sites.items():
-        scores = label_scores(model, [one_line(text) for text in texts], label="__label__hq")
+        scores = document_scores(model, texts)
         crawl.append(f"| {name} | {len(texts)} | {quantiles(scores)} |")
     return "\n".join(
         [
@@ -86,7 +98,7 @@ def _people(model: Any, data: Path) -> list[str]:
     truth = np.array([row["label"] == 1 for row in judged])
     alike = np.array([bool(row["unanimous"]) for row in judged])
     lines = [one_line(row["text"]) for row in judged]
-    ours = label_scores(model, lines, label="__label__hq")
+    ours = document_scores(model, lines)
     scorers = {
         "quality-en": ours,
         "number of words": np.array([float(len(line.split())) for line in lines]),
@@ -128,7 +140,7 @@ def _editors(model: Any, data: Path) -> list[str]:
     prose_only = [one_line(prose(row["text"]) or row["text"]) for row in articles]
     first = [windows(line, words=QUALITY_WORDS)[0] for line in prose_only]
     lines = {"whole text": whole, "prose only": prose_only, f"its first {QUALITY_WORDS} words of prose": first}
-    found = {name: label_scores(model, texts, label="__label__hq") for name, texts in lines.items()}
+    found = {name: document_scores(model, texts) for name, texts in lines.items()}
     found["number of words (no model)"] = np.array([float(line.count(" ") + 1) for line in whole])
     return [
         "## Agreement with Wikipedia's editors",
@@ -174,4 +186,12 @@ quantiles above); of the lowest fifth half hold at most fifteen words. Of the do
 the 157 that are worth keeping and 12 of the 123 others. The posts joined the training after this model's figures
 without them were known (0.777 on the judged documents), and the choice of two passes over four (0.850, but scores so
 extreme that a third of all pages has 0.0000) as well: the judged documents are unseen, but not untouched by choice.
-About twenty variants were compared by their figure on them, so the intervals above are optimistic, the paired too."""
+About twenty variants were compared by their figure on them, so the intervals above are optimistic, the paired too.
+
+The model sees a document as the mean over its words. A manual of 594,166 bytes from a PDF had 0.0 because 25,198 of its
+107,010 words were the dots between the titles and page numbers of its contents; they took 4.8 from a logit that is -0.8
+without them. The stage counts a run of one mark once (`marks_once`), and the manual has 0.1994. ROC area on the judged
+documents is 0.8435 with it and 0.8436 without. Scoring windows in place of the whole text was tried and left out: as
+the mean over windows of 150 words ROC area is 0.812 (0.031 less, 0.012 to 0.052), of 300 words 0.837, of 600 words
+0.843, and four manuals of 10,000 to 60,000 words fall from 0.27 to 0.91 on the whole to 0.05 to 0.43 in windows of 150:
+it learned pieces of 150 words, but a longer text shows its kind better."""

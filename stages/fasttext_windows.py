@@ -5,7 +5,7 @@ text; a test holds them against each other. It exists for its speed: in Chinese,
 Python functions took three times as long as the scoring.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from stages.compiled import compiled
 from stages.fasttext_text import END_OF_LINE, LABEL_PREFIX
 from stages.utf8 import put_character
-from stages.words import KIND, SPACE, character_table, code_point, utf8
+from stages.words import DIGIT, KIND, LETTER, LONE_LETTER, SPACE, character_table, code_point, utf8
 
 #: The one letter whose small form depends on where it stands in its word.
 _SIGMA: Final = "\u03a3"
@@ -76,6 +76,19 @@ def cut(column: Any, *, lowercase: bool, split_characters: bool, window_words: i
     )
 
 
+def marks_once(windows: Windows) -> Windows:
+    """The same windows, with each run of one and the same mark as one: a mark is a word without a letter or digit.
+
+    `2.1 Hosts . . . . . . 96` becomes `2.1 Hosts . 96`: leaders and rules are layout, and a mean over words would be
+    mostly of them. Words proper may stand twice in a row.
+    """
+    data = np.empty_like(windows.data)
+    starts, ends = np.empty_like(windows.starts), np.empty_like(windows.ends)
+    kinds, _ = character_table()
+    written = _marks_once(windows.data, windows.starts, windows.ends, kinds, data, starts, ends)
+    return replace(windows, data=data[:written], starts=starts, ends=ends)
+
+
 def _with_small_sigmas(column: Any) -> Any:
     """The column with the texts that hold a capital sigma lower-cased by Python, which knows a word's last letter."""
     holds = pc.fill_null(pc.match_substring(column, _SIGMA), fill_value=False)
@@ -108,6 +121,59 @@ def _ends_with(out: np.ndarray, begin: int, end: int, marker: np.ndarray) -> boo
     for i in range(len(marker)):
         same &= out[end - len(marker) + i] == marker[i]
     return same
+
+
+@compiled
+def _says_something(data: np.ndarray, begin: int, end: int, kinds: np.ndarray) -> bool:
+    """Whether the word has a letter or a digit."""
+    place: Any = begin
+    while place < end:
+        code, size = np.int64(data[place]), np.int64(1)
+        if code >= 0x80:
+            code, size = code_point(data, place, end)
+        kind = kinds[code] & KIND
+        if kind in (LETTER, LONE_LETTER, DIGIT):
+            return True
+        place += size
+    return False
+
+
+@compiled
+def _marks_once(
+    data: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    kinds: np.ndarray,
+    out: np.ndarray,
+    new_starts: np.ndarray,
+    new_ends: np.ndarray,
+) -> int:
+    """Fills the arrays; returns how many bytes there are."""
+    at = 0
+    for window in range(len(starts)):
+        new_starts[window] = at
+        before, before_end = at, at  # the last word that was written
+        place, end = starts[window], ends[window]
+        while place < end:
+            word = place
+            while place < end and data[place] != 32:
+                place += 1
+            size = place - word
+            same = size == before_end - before
+            for i in range(size if same else 0):
+                same &= data[word + i] == out[before + i]
+            if not same or _says_something(data, word, place, kinds):
+                if at > new_starts[window]:
+                    out[at] = 32
+                    at += 1
+                before = at
+                for i in range(size):
+                    out[at + i] = data[word + i]
+                at += size
+                before_end = at
+            place += 1  # the space
+        new_ends[window] = at
+    return at
 
 
 @compiled

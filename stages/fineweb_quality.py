@@ -5,7 +5,7 @@ filters", and datatrove 0.10, the code that made FineWeb. Blank lines are no lin
 document at a limit passes.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import pyarrow as pa
 
@@ -22,6 +22,12 @@ class FineWebQualitySettings(WordSettings):
 
     min_punctuated_line_fraction: float = threshold(
         0.12, f"Share of the lines that end with a sentence's end mark or a closing quote {_PAPER}.", ge=0, le=1
+    )
+    line_end: Literal["last_character", "before_bar"] = threshold(
+        "last_character",
+        "What `min_punctuated_line_fraction` looks at: a line's last character, as the paper does, or what stands "
+        "before the bar behind a table's last cell. Extraction writes a page laid out as one table as such cells, "
+        "so that none of its lines ends a sentence. `before_bar` also knows the closing quotes 」 and 』.",
     )
     max_short_line_fraction: float = threshold(
         0.67, f"Share of the lines of at most {text_statistics.SHORT_LINE_CHARACTERS} characters {_PAPER}.", ge=0, le=1
@@ -43,7 +49,8 @@ class FineWebQualitySettings(WordSettings):
 def judge(docs: pa.Table, settings: FineWebQualitySettings) -> pa.Table:
     """The first rule, in the order of FineWeb's code, that each document fails; its measured value and limit."""
     value = {name: docs[name].to_numpy() for name in STAGE.judges}
-    punctuated, least = value["punctuated_line_fraction"], settings.min_punctuated_line_fraction
+    column = "punctuated_line_fraction" if settings.line_end == "last_character" else "ended_cell_line_fraction"
+    punctuated, least = value[column], settings.min_punctuated_line_fraction
     at_most = (
         ("short_lines", "short_line_fraction", settings.max_short_line_fraction),
         (
@@ -78,6 +85,7 @@ STAGE: Final = Stage(
     judges=(
         "line_count",
         "punctuated_line_fraction",
+        "ended_cell_line_fraction",
         "short_line_fraction",
         "repeated_line_character_fraction",
         "newline_ratio",

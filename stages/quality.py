@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from stages.fasttext_scores import window_scores
 from stages.fasttext_text import model_resource
-from stages.fasttext_windows import WHOLE, cut
+from stages.fasttext_windows import WHOLE, cut, marks_once
 from stages.stage import Resource, Rule, Settings, Stage, place, setting, threshold, verdicts
 
 
@@ -32,6 +32,11 @@ class QualitySettings(Settings):
         "whether the model was trained on lower-cased text (`tamis classifier train --lowercase`); the bundled one was "
         "not: lower-casing gained it nothing",
     )
+    marks_once: bool = setting(
+        True,
+        "whether a mark without a letter or digit that stands several times in a row counts once; the dots between the "
+        "titles and page numbers of one manual were a quarter of its words, and gave it a score of 0",
+    )
     min_score: float = threshold(
         0.001,
         "score below which a document is dropped; the default drops the worst third of English crawl text "
@@ -52,6 +57,7 @@ ADDS = pa.schema(
 def measure(docs: pa.Table, settings: QualitySettings, resources: Mapping[str, Any]) -> pa.Table:
     """ADDS for each document."""
     lines = cut(docs["text"], lowercase=settings.lowercase, split_characters=False, window_words=WHOLE)
+    lines = marks_once(lines) if settings.marks_once else lines
     return pa.table([pa.array(window_scores(resources["model"], lines, label=settings.label))], schema=ADDS)
 
 

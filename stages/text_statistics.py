@@ -46,6 +46,8 @@ ADDS: Final = pa.schema(
         pa.field("mean_piece_length", pa.float64(), nullable=False),  # characters
         pa.field("symbol_ratio", pa.float64(), nullable=False),  # `#` and ellipses together, per piece
         pa.field("loose_bullet_line_fraction", pa.float64(), nullable=False),  # lines that begin with ●, •, * or -
+        # Lines that end so before the bar of a table's last cell, or with a Chinese or Japanese closing quote.
+        pa.field("ended_cell_line_fraction", pa.float64(), nullable=False),
         pa.field("stop_word_occurrences_en", pa.int64(), nullable=False),  # each time counted
         # How many different ones of the language's stop words occur.
         *(pa.field(f"stop_words_{language}", pa.int64(), nullable=False) for language in STOP_WORDS),
@@ -59,8 +61,8 @@ MODULES: Final = ("stages.words", "stages.compiled", "stages.stop_words", "stage
 (
     _CHARACTERS, _BREAKS, _WORDS, _WORD_CHARACTERS, _MARKS, _CHUNKS, _ALPHA_CHUNKS, _HASH_SIGNS, _ELLIPSES, _LINES,
     _BULLET_LINES, _ELLIPSIS_LINES, _PUNCTUATED_LINES, _SHORT_LINES, _REPEATED_CHARACTERS,
-    _CHUNK_CHARACTERS, _LOOSE_BULLET_LINES, _ENGLISH_STOP_WORDS, _STOP_WORDS,
-) = range(19)  # fmt: skip
+    _CHUNK_CHARACTERS, _LOOSE_BULLET_LINES, _ENDED_CELL_LINES, _ENGLISH_STOP_WORDS, _STOP_WORDS,
+) = range(20)  # fmt: skip
 _ENGLISH: Final = list(STOP_WORDS).index("en")
 
 
@@ -90,6 +92,7 @@ def measure(docs: pa.Table, settings: WordSettings, _resources: Mapping[str, Any
         words.fraction(column[_CHUNK_CHARACTERS], column[_CHUNKS]),
         words.fraction(column[_HASH_SIGNS] + column[_ELLIPSES], column[_CHUNKS]),
         words.fraction(column[_LOOSE_BULLET_LINES], line_count),
+        words.fraction(column[_ENDED_CELL_LINES], line_count),
         *column[_ENGLISH_STOP_WORDS:],
     ]
     return pa.table([np.ascontiguousarray(values) for values in measured], schema=ADDS)
@@ -194,6 +197,12 @@ def _judge_line(
     counts[_ELLIPSIS_LINES] += last == 0x2026 or dots
     closing_quote = last in (0x22, 0x27, 0x2019, 0x201D)
     counts[_PUNCTUATED_LINES] += closing_quote or kinds[last] & words.TERMINAL != 0
+    while end > begin and (data[end - 1] == 0x7C or data[end - 1] == 0x20):  # the bar behind a table's last cell
+        end -= 1
+    if end > begin:
+        last = _last_character(data, begin, end)
+        closing_quote = last in (0x22, 0x27, 0x2019, 0x201D, 0x300D, 0x300F)
+        counts[_ENDED_CELL_LINES] += closing_quote or kinds[last] & words.TERMINAL != 0
 
 
 @compiled

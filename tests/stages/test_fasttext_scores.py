@@ -11,7 +11,7 @@ from pipeline.labels import Label
 from pipeline.models import builtin_path, load_fasttext
 from stages.fasttext_scores import tables_of, window_scores
 from stages.fasttext_text import label_scores, one_line, windows
-from stages.fasttext_windows import WHOLE, cut
+from stages.fasttext_windows import WHOLE, cut, marks_once
 from stages.toxicity import ToxicitySettings, paragraphs
 
 #: What texts are put together from: letters that change when lower-cased, markers, scripts without spaces, all kinds of
@@ -132,3 +132,26 @@ def test_a_label_that_the_model_lacks_is_refused_by_its_name():
     lines = cut(as_column(["a"]), lowercase=True, split_characters=True, window_words=5)
     with pytest.raises(ValueError, match="__label__hqq"):
         window_scores(model, lines, label="__label__hqq")
+
+
+def test_a_run_of_one_mark_is_one_and_words_stay():
+    texts = [
+        "a . . . . 9",
+        ". . .",
+        "",
+        "no no no - - -",
+        "| | a | |",
+        "… … 。 。 ok ok",
+        "-- - --",
+        "1 1",
+        "\u00e9 \u00e9 \u2022 \u2022",
+    ]
+    windows = cut(as_column(texts), lowercase=False, split_characters=False, window_words=WHOLE)
+    found = marks_once(windows)
+    assert found.lines() == ["a . 9", ".", "", "no no no -", "| a |", "… 。 ok ok", "-- - --", "1 1", "é é •"]
+    assert found.of_document.tolist() == windows.of_document.tolist()
+
+
+def test_runs_of_marks_end_at_windows():
+    lines = marks_once(cut(as_column([". " * 40]), lowercase=False, split_characters=False, window_words=10))
+    assert lines.lines() == ["."] * 4

@@ -32,6 +32,14 @@ def test_a_text_without_a_line_never_passes(text):
     assert verdict(STAGE, text, min_punctuated_line_fraction=0)["reason"] == "line_punctuation"
 
 
+def test_a_page_that_is_one_table_ends_its_lines_before_the_bars():
+    page = GOOD.replace("This", "| This").replace(".", ". |")
+    assert verdict(STAGE, page)["reason"] == "line_punctuation"
+    assert verdict(STAGE, page, line_end="before_bar")["reason"] is None
+    menu = "".join(f"| Section number {number} of the catalogue | all of its articles |\n" for number in range(10))
+    assert verdict(STAGE, menu, line_end="before_bar")["reason"] == "line_punctuation"
+
+
 def test_datatrove_decides_alike():
     """Every decision is the same. The reason is too, but for `empty`: here, no line ends with punctuation."""
     reasons = {

@@ -84,3 +84,12 @@ def test_people_agree(model):
         rows = [row for row in map(json.loads, lines) if row["unanimous"]]
     scores = measured(model, [row["text"] for row in rows])["quality_score"].to_numpy()
     assert roc_auc(scores, np.array([row["label"] == 1 for row in rows])) > 0.85
+
+
+def test_dot_leaders_do_not_judge_a_manual(model):
+    contents = "\n".join(f"{number} The parts of the building {'. ' * 60}{number * 7}" for number in range(1, 40))
+    plain = "\n".join(f"{number} The parts of the building . {number * 7}" for number in range(1, 40))
+    manual = f"{contents}\n{EDITED}\n{EDITED}"
+    assert measured(model, [manual], marks_once=False)["quality_score"][0].as_py() < QualitySettings().min_score
+    assert measured(model, [manual])["quality_score"][0].as_py() > 0.01
+    assert measured(model, [contents])["quality_score"] == measured(model, [plain])["quality_score"]

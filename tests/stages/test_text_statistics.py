@@ -80,3 +80,9 @@ def test_a_null_is_an_empty_text():
 def test_the_two_stages_share_one_measure():
     assert GOPHER.measure is FINEWEB.measure
     assert GOPHER.settings().measuring() == FINEWEB.settings().measuring() == {"segmenters": []}
+
+
+def test_line_ends_before_the_bar_of_a_cell():
+    row = measured("| 一句。 |\n| One. | Two? |  |\n「三。」\n| 菜单 | 首页 |\n|  |\nFour.")
+    assert row["ended_cell_line_fraction"] == pytest.approx(4 / 6, abs=5e-5)
+    assert row["punctuated_line_fraction"] == pytest.approx(1 / 6, abs=5e-5)
