@@ -13,7 +13,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from train.latent import LatentSettings
+from train.mixture import MixtureSettings
 from train.model import ModelSettings, padded
+
+#: Tables that a preset's file may have.
+TABLES: dict[str, Any] = {"mixture": MixtureSettings, "latent": LatentSettings}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,10 @@ class Preset:
     batch_tokens: int
     learning_rate: float
     initializer_range: float = 0.02
+    #: The table [mixture]: experts in place of the SwiGLU layers, `ffn` is then not used.
+    mixture: MixtureSettings | None = None
+    #: The table [latent]: latent attention; `kv_heads` is then not used.
+    latent: LatentSettings | None = None
 
     def model(self, vocab_size: int) -> ModelSettings:
         """The model for a tokenizer of `vocab_size` entries (rounded up to a multiple of 64)."""
@@ -39,11 +48,13 @@ class Preset:
             hidden_size=self.hidden,
             num_hidden_layers=self.layers,
             num_attention_heads=self.heads,
-            num_key_value_heads=self.kv_heads,
-            head_dim=self.hidden // self.heads,
+            num_key_value_heads=self.kv_heads if self.latent is None else self.heads,
+            head_dim=self.hidden // self.heads if self.latent is None else self.latent.rope_dim,
             intermediate_size=self.ffn,
             max_position_embeddings=self.sequence_length,
             initializer_range=self.initializer_range,
+            mixture=self.mixture,
+            latent=self.latent,
         )
 
 
@@ -80,6 +91,8 @@ def _read(file: Any) -> Preset:
     if unknown := sorted(set(found) - known):
         raise ValueError(f"{file}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     try:
-        return Preset(**found)
-    except TypeError as error:
-        raise ValueError(f"{file}: {error}".replace("Preset.__init__() ", "")) from None
+        tables = {name: kind(**found[name]) for name, kind in TABLES.items() if name in found}
+        return Preset(**{**found, **tables})
+    except (TypeError, ValueError) as error:
+        said = str(error).replace(".__init__()", ":") if ".__init__()" in str(error) else str(error)
+        raise ValueError(f"{file}: {said}".replace("Preset: ", "")) from None
