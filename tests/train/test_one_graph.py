@@ -15,6 +15,8 @@ MIXTURE = MixtureSettings(experts=4, active=2, ffn=32, shared_ffn=16)
 LATENT = LatentSettings(kv_rank=16, nope_dim=16, rope_dim=8, value_dim=16)
 
 
+# PyTorch's own tracing makes an instance of the function for the loss.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize(
     ("chosen", "dtype"),
     [
@@ -37,4 +39,5 @@ def test_the_objective_is_one_graph(chosen: Preset, dtype: torch.dtype) -> None:
         found.append([total.detach(), nats, *(parameter.grad for parameter in objective.parameters())])
         objective.zero_grad()
     for one, other in zip(*found, strict=True):
-        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
+        close = 1e-4 if dtype == torch.float32 else 2e-2
+        assert (one - other).abs().max() <= close * other.abs().max()
