@@ -4,11 +4,12 @@
 learns something from half a million tokens in seconds, `tiny` is what the tests train.
 
 Learning rates are half of OLMo-core's rule 0.0047 (N/108e6)^(-1/3), batches near its 2048 * 160 (N/108e6)^(2/3) tokens,
-with N the parameters; both are taken over, not tuned here. Not so `demo`, see its file.
+with N the parameters that a token meets; both are taken over, not tuned here. Not so `demo`, see its file. A file that
+leaves them out gets them from the rule, with N for a vocabulary of 32,768.
 """
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from train.latent import LatentSettings
 from train.mixture import MixtureSettings
 from train.model import ModelSettings, padded
 
+#: Of the rule for files that name no learning rate or batch: the presets for GPUs are made for it.
+LADDER_VOCABULARY = 32_768
 #: Tables that a preset's file may have.
 TABLES: dict[str, Any] = {"mixture": MixtureSettings, "latent": LatentSettings}
 
@@ -58,6 +61,17 @@ class Preset:
         )
 
 
+def ladder_learning_rate(parameters: int) -> float:
+    """Half of OLMo-core's rule, which is for its own longer runs; two digits, as a person would write it."""
+    return float(f"{0.5 * 0.0047 * (parameters / 108e6) ** (-1 / 3):.2g}")
+
+
+def ladder_batch_tokens(parameters: int, *, sequence_length: int) -> int:
+    """OLMo-core's rule in whole sequences, at least one."""
+    wanted: float = 2048 * 160 * (parameters / 108e6) ** (2 / 3)
+    return max(1, round(wanted / sequence_length)) * sequence_length
+
+
 def names() -> list[str]:
     """The presets that come with Tamis, smallest first."""
     found = {
@@ -92,7 +106,19 @@ def _read(file: Any) -> Preset:
         raise ValueError(f"{file}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     try:
         tables = {name: kind(**found[name]) for name, kind in TABLES.items() if name in found}
-        return Preset(**{**found, **tables})
+        return _completed({**found, **tables})
     except (TypeError, ValueError) as error:
         said = str(error).replace(".__init__()", ":") if ".__init__()" in str(error) else str(error)
         raise ValueError(f"{file}: {said}".replace("Preset: ", "")) from None
+
+
+def _completed(found: dict[str, Any]) -> Preset:
+    """The preset, with rate and batch by the rule where they are not named."""
+    unnamed = {name: 1 for name in ("learning_rate", "batch_tokens") if name not in found}
+    shape = Preset(**{**found, **unnamed})
+    parameters = shape.model(LADDER_VOCABULARY).active_matmul_parameters
+    by_rule: dict[str, Any] = {
+        "learning_rate": ladder_learning_rate(parameters),
+        "batch_tokens": ladder_batch_tokens(parameters, sequence_length=shape.sequence_length),
+    }
+    return replace(shape, **{name: by_rule[name] for name in unnamed})
