@@ -94,6 +94,11 @@ class ShardSet:
             raise ShardError(f"{shard.path}: row group {group}: {error}") from error
         if len(tokens) != self.row_group_tokens[number]:
             raise ShardError(f"{shard.path}: row group {group} does not hold the tokens that the footer states")
+        if len(tokens) and int(tokens.max()) >= self.metadata.vocab_size:
+            raise ShardError(
+                f"{shard.path}: row group {group} holds token {tokens.max()}, which is not in the vocabulary of "
+                f"{self.metadata.vocab_size} that the footer states"
+            )
         return tokens, np.cumsum(counts)
 
     def read_documents(self, number: int) -> pa.Table:

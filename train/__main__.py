@@ -1,8 +1,10 @@
 """`python -m train COMMAND`: the training package on its own, for machines that never curate."""
 
 import argparse
+import datetime as dt
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,12 +14,13 @@ from tokenizer.shards import ShardSet
 from train.choices import read_items, score_items
 from train.estimate import PEAKS, Device, compute_optimal, estimate, refined_mfu
 from train.evaluate import evaluate, prepare, protocol, read_domain
-from train.export import load_model, load_tokenizer
+from train.export import EXPORTS, load_model, load_tokenizer
 from train.generate import SampleSettings, generate
+from train.horizons import train_horizons
 from train.loader import ORDERS
 from train.loop import DivergedError, train
 from train.presets import names, preset
-from train.settings import TrainSettings
+from train.settings import OPTIMIZERS, TrainSettings
 
 _PRESET_HELP = f"size of the model: {', '.join(names())}, or a .toml file like configs/train/nano.toml"
 
@@ -44,18 +47,24 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--shards", required=True, help="folder of token shards, local or s3://")
     command.add_argument("--out", type=Path, required=True, help="folder for the curve, checkpoints and the model")
     command.add_argument("--preset", default="nano", metavar="NAME", help=_PRESET_HELP)
-    command.add_argument("--tokens", type=float, required=True, help="tokens to train on, such as 1e6")
+    length = command.add_mutually_exclusive_group(required=True)
+    length.add_argument("--tokens", type=float, help="tokens to train on, such as 1e6")
+    length.add_argument(
+        "--horizons", type=_counts, metavar="TOKENS,TOKENS", help="several lengths, such as 1e6,2e6,4e6: one stable "
+        "part, from which each branches its decay (schedule wsd); models in OUT/tokens-N",
+    )  # fmt: skip
     command.add_argument("--tokenizer", type=Path, help="tokenizer.json of the shards, to store with the model")
     command.add_argument("--max-steps", type=int, help="stop after so many steps; the same command goes on")
     command.add_argument("--learning-rate", type=float, help="peak rate (default: the preset's)")
     command.add_argument("--schedule", choices=["wsd", "cosine", "constant"], default="wsd")
-    command.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw")
+    command.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw")
     command.add_argument("--z-loss", type=float, default=0.0, help="weight of the z-loss (default: 0)")
     command.add_argument("--document-mask", action="store_true", help="positions see their own document only")
     command.add_argument("--llama", action="store_true", help="without QK-norm, exported as a Llama")
     command.add_argument("--sliding-window", type=int, help="positions that a position sees (default: all)")
     command.add_argument("--micro-batch", type=int, metavar="SEQUENCES", help="sequences at once on a device")
     command.add_argument("--deterministic", action="store_true", help="the same bits every time on a GPU too")
+    command.add_argument("--export", choices=EXPORTS, default="hf", help="form of OUT/model (default: hf)")
     command.add_argument("--seed", type=int, default=0, help="initial weights and order of the data")
     command.add_argument("--order", choices=ORDERS, default="shuffled", help="stored: as the shards order documents")
     command.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
@@ -122,28 +131,55 @@ def _train(arguments: argparse.Namespace) -> None:
         "document_mask": arguments.document_mask,
         "deterministic": arguments.deterministic,
         "tensorboard": arguments.tensorboard,
+        "export": arguments.export,
     }
     if arguments.micro_batch is not None:
         changes["micro_batch_sequences"] = arguments.micro_batch
     if arguments.learning_rate is not None:
         changes["learning_rate"] = arguments.learning_rate
-    settings = TrainSettings.from_preset(chosen, tokens=int(arguments.tokens), **changes)
-
-    def show(row: dict[str, Any]) -> None:
-        if row["step"] % 10 == 0 or row["step"] == settings.steps:
-            print(f"step {row['step']}/{settings.steps}  loss {row['loss']}", file=sys.stderr)
-
+    tokens = int(arguments.tokens) if arguments.horizons is None else max(arguments.horizons)
+    settings = TrainSettings.from_preset(chosen, tokens=tokens, **changes)
     shape = chosen.model(shards.metadata.vocab_size)
-    results = train(
-        shards,
-        settings,
-        model=replace(shape, qk_norm=not arguments.llama, sliding_window=arguments.sliding_window),
-        out=arguments.out,
-        tokenizer=None if arguments.tokenizer is None else shards.made_by(arguments.tokenizer.read_bytes()),
-        max_steps=arguments.max_steps,
-        progress=show,
-    )
+    same: dict[str, Any] = {
+        "model": replace(shape, qk_norm=not arguments.llama, sliding_window=arguments.sliding_window),
+        "out": arguments.out,
+        "tokenizer": None if arguments.tokenizer is None else shards.made_by(arguments.tokenizer.read_bytes()),
+        "progress": Shown(settings),
+    }
+    if arguments.horizons is None:
+        results: dict[Any, Any] = train(shards, settings, max_steps=arguments.max_steps, **same)
+    elif arguments.max_steps is not None:
+        raise ValueError("--max-steps does not go with --horizons: interrupt it, the same command goes on")
+    else:
+        results = train_horizons(shards, settings, horizons=arguments.horizons, **same)
     print(json.dumps(results, indent=1))
+
+
+def _counts(value: str) -> list[int]:
+    """Token counts between commas."""
+    return [int(float(each)) for each in value.split(",")]
+
+
+class Shown:
+    """A line on the terminal every ten steps: loss, speed since the last line, time left at that speed."""
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self._settings = settings
+        self._last = (time.perf_counter(), 0)
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        step, steps = row["step"], self._settings.steps
+        if step % 10 and step != steps:
+            return
+        now, (before, first) = time.perf_counter(), self._last
+        self._last = (now, step)
+        line = f"step {step}/{steps}  loss {row['loss']}"
+        # The first line of a call holds the start and, behind a resume, steps that were not made now.
+        if 0 < first < step:
+            rate = (step - first) / (now - before)
+            left = dt.timedelta(seconds=round((steps - step) / rate))
+            line += f"  {rate * self._settings.batch_tokens:,.0f} tokens/s  {left} left"
+        print(line, file=sys.stderr)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -54,8 +54,10 @@ def mfu_prior(matmul_parameters: float) -> float:
 
 def estimate(model: ModelSettings, settings: TrainSettings, device: Device) -> dict[str, Any]:
     """Seconds by each formula, memory of one device in bytes, and cost, as JSON values."""
-    n, tokens = model.matmul_parameters, settings.steps * settings.batch_tokens
-    parameters = n + (0 if model.tie_word_embeddings else model.vocab_size * model.hidden_size)
+    # What a token meets decides the time, all that there is the memory: of a mixture of experts they differ.
+    n, tokens = model.active_matmul_parameters, settings.steps * settings.batch_tokens
+    parameters = model.matmul_parameters + (0 if model.tie_word_embeddings else model.vocab_size * model.hidden_size)
+    met = parameters - model.matmul_parameters + n
     mfu = device.mfu if device.mfu is not None else mfu_prior(n)
     reached = device.number * device.peak_flops * mfu
     full = model.flop_per_token(settings.sequence_length)
@@ -63,7 +65,8 @@ def estimate(model: ModelSettings, settings: TrainSettings, device: Device) -> d
     micro = min(settings.micro_batch_sequences, settings.batch_sequences) * settings.sequence_length
     activations = ACTIVATION_BYTES * micro * model.hidden_size * model.num_hidden_layers
     return {
-        "matmul_parameters": n,
+        "matmul_parameters": model.matmul_parameters,
+        "active_matmul_parameters": n,
         "parameters": parameters,
         "tokens": tokens,
         "flop": full * tokens,
@@ -72,7 +75,7 @@ def estimate(model: ModelSettings, settings: TrainSettings, device: Device) -> d
         "seconds": {
             "6N": round(6 * n * tokens / reached, 1),
             "6N+12LHET": round(seconds, 1),
-            "8TP/nX": round(8 * tokens * parameters / reached, 1),
+            "8TP/nX": round(8 * tokens * met / reached, 1),
         },
         "memory_bytes": {
             "weights_and_optimiser": BYTES_PER_PARAMETER * parameters,

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from tokenizer.bpe import Tokenizer, decode, encode
-from train.model import KeyValueCache, Transformer
+from train.layers import KeyValueCache
+from train.model import Transformer
 
 
 @dataclass(frozen=True, kw_only=True)

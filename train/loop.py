@@ -17,7 +17,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from tokenizer.bpe import Tokenizer
 from tokenizer.shards import ShardSet
 from train import checkpoint
 from train.attention import pinned
-from train.export import export
+from train.export import check_export, export
 from train.loader import Loader
 from train.metrics import Curve, Progress, finite, model_flop_utilisation
 from train.model import ModelSettings, Objective, count_parameters, new_model
@@ -37,6 +37,12 @@ from train.optimizers import make_optimizer
 from train.prefetch import Prefetch
 from train.ranks import Ranks
 from train.settings import TrainSettings
+
+#: Of the settings that decide a run, by their part of a checkpoint's state.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    part: {each.name: each.default for each in fields(kind) if each.default is not MISSING}
+    for part, kind in (("settings", TrainSettings), ("model", ModelSettings))
+}
 
 
 class DivergedError(RuntimeError):
@@ -72,6 +78,7 @@ def train(
         raise ValueError(
             f"the shards were made by the tokenizer {shards.metadata.tokenizer_sha256}, not by {tokenizer.sha256}"
         )
+    check_export(model, settings.export)
     with _backend(settings):
         return _Run(shards, settings, model, out, tokenizer).run(max_steps, progress)
 
@@ -155,7 +162,7 @@ class _Run:
                 self._save(curve)
         results = self._results((self.step - first) * self.settings.batch_tokens, wall, cpu, kernels)
         if self.ranks.writes:
-            export(self.model, self.out / "model", tokenizer=self.tokenizer)
+            export(self.model, self.out / "model", tokenizer=self.tokenizer, form=self.settings.export)
             _write(self.out / "results.json", results)
         self.ranks.wait()
         return results
@@ -219,7 +226,9 @@ class _Run:
             return
         path, state = found
         for part, mine in self._identity().items():
-            changed = [f"{k} was {state[part].get(k)}, is {v}" for k, v in mine.items() if state[part].get(k) != v]
+            # What a checkpoint does not name was not yet known when it was written, and had its default.
+            before = {**DEFAULTS[part], **state[part]}
+            changed = [f"{k} was {before.get(k)}, is {v}" for k, v in mine.items() if before.get(k) != v]
             if changed:
                 raise ValueError(f"{self.out} holds another run ({'; '.join(changed)}): choose another folder")
         self.loader.restore(state["loader"])

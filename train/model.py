@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.attention import Mask, attend, mask
+from train.latent import LatentAttention, LatentSettings
+from train.layers import MLP, KeyValueCache, Linear, RMSNorm, rotary_angles, rotate
 from train.loss import cross_entropy_and_z, summed_cross_entropy
+from train.mixture import Mixture, MixtureSettings
 
 #: Vocabularies are padded to a multiple of this: matrix kernels are fastest on multiples of 64.
 VOCABULARY_MULTIPLE = 64
@@ -47,6 +50,10 @@ class ModelSettings:
     qk_norm: bool = True
     #: A position sees at most so many, itself included; None: all before it.
     sliding_window: int | None = None
+    #: Experts in place of the SwiGLU layers, whose `intermediate_size` is then not used: train/mixture.py.
+    mixture: MixtureSettings | None = None
+    #: Latent attention in place of grouped-query attention: train/latent.py. `head_dim` is then its rope_dim.
+    latent: LatentSettings | None = None
 
     def __post_init__(self) -> None:
         if self.num_attention_heads % self.num_key_value_heads:
@@ -60,20 +67,41 @@ class ModelSettings:
             raise ValueError(f"sliding_window {self.sliding_window} is not positive")
         if self.sliding_window is not None and not self.qk_norm:
             raise ValueError("sliding_window needs qk_norm: a Llama has no window, so it could not be exported")
+        if self.latent is not None and (self.sliding_window is not None or not self.qk_norm):
+            raise ValueError("latent attention has norms of its own and no window: leave qk_norm and sliding_window")
+        if self.latent is not None and (self.num_key_value_heads, self.head_dim) != (
+            self.num_attention_heads,
+            self.latent.rope_dim,
+        ):
+            raise ValueError("with latent attention num_key_value_heads is num_attention_heads and head_dim rope_dim")
 
     @property
     def matmul_parameters(self) -> int:
         """Parameters that take part in matrix products, the output layer included, the embedding lookup not."""
+        return self._matmul_parameters(of_a_token=False)
+
+    @property
+    def active_matmul_parameters(self) -> int:
+        """Those that one token is multiplied with: of a mixture the router, the active and the shared experts."""
+        return self._matmul_parameters(of_a_token=True)
+
+    def _matmul_parameters(self, *, of_a_token: bool) -> int:
         d, e = self.hidden_size, self.head_dim
         attention = 2 * d * e * (self.num_attention_heads + self.num_key_value_heads)
-        return self.num_hidden_layers * (attention + 3 * d * self.intermediate_size) + d * self.vocab_size
+        if self.latent is not None:
+            attention = self.latent.parameters(hidden_size=d, heads=self.num_attention_heads)
+        mlp = 3 * d * self.intermediate_size
+        if self.mixture is not None:
+            mlp = self.mixture.parameters(d, of_a_token=of_a_token)
+        return self.num_hidden_layers * (attention + mlp) + d * self.vocab_size
 
     def flop_per_token(self, sequence_length: int) -> int:
         """Of training, forward and backward: 6 N_matmul + 12 L H E T (PaLM's formula, attention not halved; T at most
-        the sliding window)."""
+        the sliding window, N of a mixture the active ones, E of latent attention the mean of keys and values)."""
         seen = min(sequence_length, self.sliding_window or sequence_length)
-        attention = self.num_hidden_layers * self.num_attention_heads * self.head_dim * seen
-        return 6 * self.matmul_parameters + 12 * attention
+        both = 2 * self.head_dim if self.latent is None else self.latent.query_dim + self.latent.value_dim
+        attention = self.num_hidden_layers * self.num_attention_heads * both * seen
+        return 6 * self.active_matmul_parameters + 6 * attention
 
 
 def padded(vocab_size: int) -> int:
@@ -81,65 +109,10 @@ def padded(vocab_size: int) -> int:
     return -(-vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
-class Linear(nn.Linear):
-    """A matrix without bias that computes in the type of its input: weights stay float32 while activations may be
-    bfloat16, without autocast."""
-
-    def __init__(self, n_in: int, n_out: int) -> None:
-        super().__init__(n_in, n_out, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight.to(x.dtype))
-
-
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x²) + eps) · gain over the last dimension."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
-
-
 def rotary_table(settings: ModelSettings) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of all positions, [T, E] each, half-split: dimension i turns with dimension i + E/2."""
-    pairs = torch.arange(0, settings.head_dim, 2, dtype=torch.float64) / settings.head_dim
-    positions = torch.arange(settings.max_position_embeddings, dtype=torch.float64)
-    angles = torch.outer(positions, settings.rope_theta**-pairs)
-    angles = torch.cat([angles, angles], dim=-1)
-    return angles.cos().float(), angles.sin().float()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the heads [B, heads, T, E] by their positions' angles [T, E]."""
-    low, high = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-high, low], dim=-1) * sin
-
-
-class KeyValueCache:
-    """Keys and values of the positions seen so far, one pair a layer, for generation."""
-
-    def __init__(self, layers: int) -> None:
-        self.pairs: list[tuple[Tensor, Tensor] | None] = [None] * layers
-
-    @property
-    def length(self) -> int:
-        return 0 if self.pairs[0] is None else self.pairs[0][0].shape[2]
-
-    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Append [B, K, new, E] and return everything so far."""
-        before = self.pairs[layer]
-        if before is not None:
-            keys, values = torch.cat([before[0], keys], dim=2), torch.cat([before[1], values], dim=2)
-        self.pairs[layer] = (keys, values)
-        return keys, values
-
-    def select(self, rows: list[int]) -> None:
-        """Keep these rows of the batch, in this order; a row may be named more than once."""
-        self.pairs = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in self.pairs]
+    """Cosines and sines of all positions, [T, E] each."""
+    positions, theta = settings.max_position_embeddings, settings.rope_theta
+    return rotary_angles(size=settings.head_dim, positions=positions, theta=theta)
 
 
 class Attention(nn.Module):
@@ -176,33 +149,32 @@ class Attention(nn.Module):
         return projected
 
 
-class MLP(nn.Module):
-    """SwiGLU: down(silu(gate x) · up x)."""
-
-    def __init__(self, settings: ModelSettings) -> None:
-        super().__init__()
-        self.gate_proj = Linear(settings.hidden_size, settings.intermediate_size)
-        self.up_proj = Linear(settings.hidden_size, settings.intermediate_size)
-        self.down_proj = Linear(settings.intermediate_size, settings.hidden_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        down: Tensor = self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
-        return down
-
-
 class Layer(nn.Module):
     def __init__(self, settings: ModelSettings, layer: int) -> None:
         super().__init__()
-        self.self_attn = Attention(settings, layer)
-        self.mlp = MLP(settings)
+        d, heads = settings.hidden_size, settings.num_attention_heads
+        self.self_attn: Attention | LatentAttention
+        if settings.latent is None:
+            self.self_attn = Attention(settings, layer)
+        else:
+            self.self_attn = LatentAttention(settings.latent, hidden_size=d, heads=heads, layer=layer)
+        self.mixed = settings.mixture is not None
+        self.mlp = MLP(d, settings.intermediate_size) if settings.mixture is None else Mixture(d, settings.mixture)
         self.input_layernorm = RMSNorm(settings.hidden_size, settings.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(settings.hidden_size, settings.rms_norm_eps)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, cache: KeyValueCache | None = None, mask: Mask | None = None
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        cache: KeyValueCache | None = None,
+        mask: Mask | None = None,
+        balances: list[Tensor] | None = None,
     ) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, mask)
-        y: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        normed = self.post_attention_layernorm(x)
+        y: Tensor = x + (self.mlp(normed, balances) if self.mixed else self.mlp(normed))
         return y
 
 
@@ -241,9 +213,17 @@ class Transformer(nn.Module):
         weight: Tensor = self.model.embed_tokens.weight if tied else self.lm_head.weight
         return weight
 
-    def hidden(self, ids: Tensor, cache: KeyValueCache | None = None, *, documents: Tensor | None = None) -> Tensor:
+    def hidden(
+        self,
+        ids: Tensor,
+        cache: KeyValueCache | None = None,
+        *,
+        documents: Tensor | None = None,
+        balances: list[Tensor] | None = None,
+    ) -> Tensor:
         """Normalised final states [B, T, D] of ids [B, T]; with a cache, of the positions that follow it. With
-        `documents` [B, T] a position sees only those that have its number.
+        `documents` [B, T] a position sees only those that have its number. Every mixture of experts appends its
+        balance loss to `balances`.
 
         Raises ValueError where the sequence is longer than `max_position_embeddings`, and where more than one position
         is added to a cache that is not empty.
@@ -261,7 +241,7 @@ class Transformer(nn.Module):
         window = self.settings.sliding_window if stop - start > 1 else None
         allowed = mask(stop - start, window=window, documents=documents, device=x.device)
         for layer in self.model.layers:
-            x = layer(x, cos, sin, cache, allowed)
+            x = layer(x, cos, sin, cache, allowed, balances)
         normed: Tensor = self.model.norm(x)
         return normed
 
@@ -284,11 +264,18 @@ class Objective(nn.Module):
 
     def forward(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """(nats + z_loss · Σ log² of the softmax's denominator, nats): the sum to differentiate, and without gradient
-        the sum to report. With `end_of_text_id` every position sees its own document only."""
+        the sum to report; a mixture of experts adds its balance loss to the first. With `end_of_text_id` every position
+        sees its own document only."""
         documents = None if self.end_of_text_id is None else (ids == self.end_of_text_id).cumsum(1)
-        hidden = self.transformer.hidden(ids, documents=documents)
+        balances: list[Tensor] = []
+        hidden = self.transformer.hidden(ids, documents=documents, balances=balances)
         weight = self.transformer.output_weight
-        return cross_entropy_and_z(hidden.flatten(0, 1), weight, targets.flatten(), z_loss=self.z_loss)
+        objective, nats = cross_entropy_and_z(hidden.flatten(0, 1), weight, targets.flatten(), z_loss=self.z_loss)
+        mixture = self.transformer.settings.mixture
+        if mixture is not None:
+            # A mean over layers and tokens, like the loss: times the tokens, of which this is the sum.
+            objective = objective + mixture.balance * ids.numel() * torch.stack(balances).mean()
+        return objective, nats
 
 
 def new_model(settings: ModelSettings, *, seed: int, dtype: torch.dtype = torch.float32) -> Transformer:

@@ -74,11 +74,13 @@ class Muon(torch.optim.Optimizer):
             gradients = torch.where(self.found_inf != 0, 0.0, gradients)
         momentum, rate = group["momentum"], group["lr"]
         moved = torch.stack(buffers).lerp_(gradients, (1.0 - momentum) * keep)
-        step = orthogonalised(gradients.lerp(moved, momentum)).float() * keep
+        # Experts of a mixture are stacks of matrices themselves.
+        stack = gradients.lerp(moved, momentum).flatten(0, -3)
+        step = orthogonalised(stack).float().view_as(gradients) * keep
         for parameter, buffer, new, change in zip(parameters, buffers, moved, step, strict=True):
             buffer.copy_(new)
             parameter.mul_(1.0 - rate * group["weight_decay"] * keep)
-            parameter.add_(change, alpha=-rate * 0.2 * math.sqrt(max(shape)))
+            parameter.add_(change, alpha=-rate * 0.2 * math.sqrt(max(shape[-2:])))
 
     def _momentum(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]

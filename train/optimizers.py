@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from train.muon import Muon
 from train.settings import TrainSettings
+from train.soap import Soap
 
 
 def decays(name: str, parameter: Tensor) -> bool:
@@ -13,15 +14,15 @@ def decays(name: str, parameter: Tensor) -> bool:
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Fused AdamW, or Muon on the matrices of the layers and AdamW on the rest.
+    """Fused AdamW, or Muon or SOAP on the matrices of the layers and AdamW on the rest.
 
-    Both skip a step on the device where their attribute `found_inf` says so, without the host waiting for it.
+    All skip a step on the device where their attribute `found_inf` says so, without the host waiting for it.
     """
     hidden: list[Tensor] = []
     decayed: list[Tensor] = []
     plain: list[Tensor] = []
     for name, parameter in model.named_parameters():
-        if settings.optimizer == "muon" and parameter.ndim == 2 and ".layers." in name:
+        if settings.optimizer != "adamw" and parameter.ndim >= 2 and ".layers." in name:
             hidden.append(parameter)
         else:
             (decayed if decays(name, parameter) else plain).append(parameter)
@@ -33,6 +34,16 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
             hidden,
             groups,
             momentum=settings.muon_momentum,
+            weight_decay=settings.weight_decay,
+            lr=settings.learning_rate,
+            betas=betas,
+            eps=settings.epsilon,
+        )
+    if settings.optimizer == "soap":
+        return Soap(
+            hidden,
+            groups,
+            frequency=settings.soap_frequency,
             weight_decay=settings.weight_decay,
             lr=settings.learning_rate,
             betas=betas,

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from train.attention import KERNELS, AttentionKernel
+from train.export import EXPORTS, ExportForm
 from train.loader import ORDERS, Order
 from train.presets import Preset
 from train.schedule import SCHEDULES, Schedule, learning_rate_factor
@@ -21,9 +22,15 @@ OPERATIONAL = (
     "checkpoint_every_steps",
     "keep_checkpoints",
     "tensorboard",
+    "export",
 )
 #: Settings that count something.
-POSITIVE = ("tokens", "sequence_length", "batch_sequences", "micro_batch_sequences", "threads", "keep_checkpoints")
+POSITIVE = (
+    "tokens", "sequence_length", "batch_sequences", "micro_batch_sequences", "threads", "keep_checkpoints",
+    "soap_frequency",
+)  # fmt: skip
+Optimizer = Literal["adamw", "muon", "soap"]
+OPTIMIZERS: tuple[Optimizer, ...] = ("adamw", "muon", "soap")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +57,12 @@ class TrainSettings:
     decay_fraction: float = 0.4
     #: Learning rate at the end, as a share of the peak.
     final_fraction: float = 0.0
-    #: `muon`: the layers' matrices by Muon, the rest by AdamW, both at AdamW's learning rate.
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    #: `muon`, `soap`: the layers' matrices by Muon or SOAP, the rest by AdamW, both at AdamW's learning rate.
+    optimizer: Optimizer = "adamw"
     #: As its author and torch.optim.Muon have it.
     muon_momentum: float = 0.95
+    #: Steps between turns of SOAP's bases: its authors' default; more of them are cheaper and a little worse.
+    soap_frequency: int = 10
     #: Weight of the squared log denominator of the softmax: 1e-5 in OLMo-core, 1e-4 in PaLM. Not part of `loss`.
     z_loss: float = 0.0
     #: Positions see their own document only. It changed little where it was measured (0.0002 bits per byte, nanochat).
@@ -87,6 +96,8 @@ class TrainSettings:
     keep_checkpoints: int = 2
     #: Write the curves for TensorBoard too; needs its package.
     tensorboard: bool = False
+    #: The form of out/model: `hf` is what transformers opens, `own` holds shapes that it has no architecture for.
+    export: ExportForm = "hf"
 
     def __post_init__(self) -> None:
         for name in POSITIVE:
@@ -102,10 +113,12 @@ class TrainSettings:
             raise ValueError("warmup_fraction and decay_fraction together are more than the whole run")
         if self.warmup_steps is not None and not 0 <= self.warmup_steps <= self.steps:
             raise ValueError(f"warmup_steps {self.warmup_steps} is not within the {self.steps} steps of the run")
-        if self.optimizer not in ("adamw", "muon"):
-            raise ValueError(f"optimizer {self.optimizer!r} is not adamw or muon")
         if self.order not in ORDERS:
             raise ValueError(f"order {self.order!r} is not one of {', '.join(ORDERS)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer {self.optimizer!r} is not one of {', '.join(OPTIMIZERS)}")
+        if self.export not in EXPORTS:
+            raise ValueError(f"export {self.export!r} is not one of {', '.join(EXPORTS)}")
         if self.attention not in KERNELS:
             raise ValueError(f"attention {self.attention!r} is not one of {', '.join(KERNELS)}")
         if self.z_loss < 0 or self.log_every_steps < 0:

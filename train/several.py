@@ -22,11 +22,12 @@ from tokenizer.bpe import Tokenizer
 from tokenizer.shards import ShardSet
 from train.attention import attend, mask, pinned
 from train.export import export
+from train.layers import rotate
 from train.loader import Loader
 from train.loop import DivergedError, activation_dtype, environment
 from train.loss import cross_entropy_and_z
 from train.metrics import Curve, Progress, model_flop_utilisation
-from train.model import ModelSettings, Transformer, count_parameters, new_model, rotary_table, rotate
+from train.model import ModelSettings, Transformer, count_parameters, new_model, rotary_table
 from train.optimizers import decays
 from train.prefetch import Prefetch
 from train.settings import TrainSettings
@@ -122,6 +123,8 @@ def train_several(
     """
     if settings.optimizer != "adamw" or settings.document_mask:
         raise ValueError("several models at once are trained by adamw and without document_mask")
+    if model.mixture is not None or model.latent is not None:
+        raise ValueError("several models at once have neither a mixture of experts nor latent attention")
     if not members:
         raise ValueError("there is no model to train")
     device = torch.device(settings.device)
@@ -252,7 +255,7 @@ def _finish(
     together: dict[str, Any],
 ) -> dict[str, Any]:
     model = stack.member(number)
-    export(model, member.out / "model", tokenizer=tokenizer)
+    export(model, member.out / "model", tokenizer=tokenizer, form=settings.export)
     tokens, epoch = settings.steps * settings.batch_tokens, member.shards.tokens + member.shards.documents
     results = {
         "finished": True,

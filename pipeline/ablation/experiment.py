@@ -65,7 +65,7 @@ class Model(_Part):
 
     preset: str = Field(default="nano", description="size: a file of configs/train, or a .toml of your own")
     learning_rate: float | None = Field(default=None, gt=0, description="peak rate; default: the preset's")
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: Literal["adamw", "muon", "soap"] = "adamw"
     device: str = Field(default="cpu", description="cpu or cuda")
     compile: bool = Field(default=False, description="torch.compile: once for all models of one process")
     stacked: bool = Field(

@@ -32,7 +32,8 @@ _CURVE_POINTS = 60
 #: Of a model's steps between two checkpoints: at most a twentieth of a run is lost when it is killed.
 _CHECKPOINTS = 20
 _TRAIN_MODULES = ["train.loop", "train.model", "train.loader", "train.loss", "train.evaluate", "train.schedule",
-                  "train.settings", "train.presets", "train.muon", "train.optimizers"]  # fmt: skip
+                  "train.settings", "train.presets", "train.muon", "train.soap", "train.optimizers",
+                  "train.layers", "train.mixture", "train.latent"]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

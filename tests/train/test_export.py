@@ -11,11 +11,17 @@ from safetensors import safe_open
 from token_corpus import tokenizer
 
 from train.export import export, load_model, load_tokenizer
+from train.latent import LatentSettings
+from train.mixture import MixtureSettings
 from train.model import new_model
 from train.presets import preset
 
 TOKENIZER = tokenizer()
 SETTINGS = preset("tiny").model(TOKENIZER.vocab_size)
+MIXTURE = MixtureSettings(experts=4, active=2, ffn=32)
+LATENT = LatentSettings(kv_rank=16, nope_dim=16, rope_dim=8, value_dim=16)
+#: What latent attention asks of the other settings.
+HEADS = {"num_key_value_heads": 2, "head_dim": 8}
 IDS = torch.tensor([[0, 5, 17, 200, 3, 90]])
 
 
@@ -54,12 +60,20 @@ def test_an_exported_model_comes_back(tmp_path: Path) -> None:
     assert load_tokenizer(tmp_path) == TOKENIZER
 
 
-@pytest.mark.parametrize("changes", [{"qk_norm": False}, {"sliding_window": 7}], ids=["llama", "window"])
-def test_the_other_shapes_come_back_too(tmp_path: Path, changes: dict) -> None:
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"qk_norm": False}, "LlamaForCausalLM"),
+        ({"sliding_window": 7}, "Qwen3ForCausalLM"),
+        ({"mixture": MIXTURE}, "Qwen3MoeForCausalLM"),
+        ({"latent": LATENT, **HEADS}, "DeepseekV3ForCausalLM"),
+    ],
+    ids=["llama", "window", "mixture", "latent"],
+)
+def test_the_other_shapes_come_back_too(tmp_path: Path, changes: dict, kind: str) -> None:
     model = new_model(replace(SETTINGS, **changes), seed=0)
     export(model, tmp_path, tokenizer=TOKENIZER)
     config = json.loads((tmp_path / "config.json").read_text())
-    kind = "LlamaForCausalLM" if changes.get("qk_norm") is False else "Qwen3ForCausalLM"
     assert config["architectures"] == [kind]
     back = load_model(tmp_path)
     assert back.settings == model.settings
@@ -87,8 +101,11 @@ def test_other_architectures_and_missing_files_are_refused(tmp_path: Path) -> No
         {"qk_norm": False, "tie_word_embeddings": True},
         {"qk_norm": False, "tie_word_embeddings": False},
         {"sliding_window": 3},
+        {"mixture": MIXTURE},
+        {"latent": LATENT, **HEADS, "tie_word_embeddings": False},
+        {"latent": replace(LATENT, q_rank=24), **HEADS},
     ],
-    ids=["qwen3", "qwen3 untied", "llama", "llama untied", "window"],
+    ids=["qwen3", "qwen3 untied", "llama", "llama untied", "window", "mixture", "latent", "latent queries"],
 )
 def test_transformers_computes_the_same_logits(tmp_path: Path, changes: dict) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -101,3 +118,19 @@ def test_transformers_computes_the_same_logits(tmp_path: Path, changes: dict) ->
     with torch.no_grad():
         assert torch.allclose(theirs(IDS).logits, model.logits(model.hidden(IDS)), atol=1e-5)
     assert AutoTokenizer.from_pretrained(tmp_path).eos_token_id == TOKENIZER.end_of_text_id
+
+
+def test_what_transformers_has_no_architecture_for_is_refused_and_kept_in_our_own_form(tmp_path: Path) -> None:
+    both = replace(SETTINGS, mixture=replace(MIXTURE, shared_ffn=8), latent=replace(LATENT, q_rank=24), **HEADS)
+    model = new_model(both, seed=0)
+    with pytest.raises(
+        ValueError, match=r"no architecture for a mixture of experts with latent attention .*export own"
+    ):
+        export(model, tmp_path / "hf")
+    assert not (tmp_path / "hf").exists()
+    export(model, tmp_path / "own", tokenizer=TOKENIZER, form="own")
+    assert json.loads((tmp_path / "own" / "config.json").read_text())["model_type"] == "tamis"
+    back = load_model(tmp_path / "own")
+    assert back.settings == both
+    with torch.no_grad():
+        assert torch.equal(back.hidden(IDS), model.hidden(IDS))

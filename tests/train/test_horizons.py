@@ -1,11 +1,13 @@
 """A branch of a longer run is the run of its own length, to the bit."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tokenizer.shards import ShardSet
+from train.__main__ import main
 from train.horizons import train_horizons
 from train.loop import train
 from train.presets import preset
@@ -36,6 +38,27 @@ def test_each_horizon_is_the_run_of_its_length(shards: ShardSet, tmp_path: Path)
             )
             assert alone == branch, (tokens, name)
         assert found[tokens]["finished"]
+
+
+def test_one_command_gives_the_models_of_all_lengths(
+    shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shards.shards[0].path).parent
+    command = f"train --shards {folder} --preset tiny --horizons 4e3,1e4 --out {tmp_path / 'many'}".split()
+    assert main(command) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert list(found) == ["4000", "10000"]
+    assert "tokens/s" in said.err
+    for tokens, one in found.items():
+        assert one["finished"]
+        assert json.loads((tmp_path / "many" / f"tokens-{tokens}" / "results.json").read_text()) == one
+        assert (tmp_path / "many" / f"tokens-{tokens}" / "model" / "model.safetensors").exists()
+    assert main([*command, "--max-steps", "2"]) == 2
+    assert main([*command, "--schedule", "cosine"]) == 2
+    assert "schedule wsd" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "--tokens", "1e4"])
 
 
 def test_schedules_without_a_stable_part_are_refused(shards: ShardSet, tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_another_curve(shards
     assert curve(tmp_path / "a")[0]["loss"] != curve(tmp_path / "c")[0]["loss"]
     assert (results[0]["steps"], results[0]["tokens"], results[0]["finished"]) == (12, 6144, True)
     assert results[0]["final_loss"] == curve(tmp_path / "a")[-1]["loss"]
+    rows = TINY.model(shards.metadata.vocab_size).vocab_size
+    assert curve(tmp_path / "a")[0]["loss"] == pytest.approx(math.log(rows), rel=0.02)
     assert results[0]["data"]["tokenizer_sha256"] == tokenizer().sha256
     assert json.loads((tmp_path / "a" / "results.json").read_text()) == results[0]
 

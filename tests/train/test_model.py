@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from train import loss
 from train.model import KeyValueCache, ModelSettings, count_parameters, new_model, padded
-from train.presets import names, preset
+from train.presets import ladder_batch_tokens, ladder_learning_rate, names, preset
 
 SMALL = ModelSettings(
     vocab_size=128,
@@ -173,11 +173,43 @@ def test_a_preset_of_ones_own_is_a_toml_file(tmp_path: Path) -> None:
     text = "layers = 2\nhidden = 64\nheads = 2\nkv_heads = 1\nffn = 128\nsequence_length = 64\nbatch_tokens = 512\n"
     mine.write_text(text + "learning_rate = 0.01\n")
     assert preset(str(mine)).model(256).hidden_size == 64
-    mine.write_text(text)
-    with pytest.raises(ValueError, match=r"mine\.toml: missing 1 required keyword-only argument: 'learning_rate'"):
+    mine.write_text(text.replace("ffn = 128\n", ""))
+    with pytest.raises(ValueError, match=r"mine\.toml: missing 1 required keyword-only argument: 'ffn'"):
         preset(str(mine))
     mine.write_text(text + "learning_rate = 0.01\nlayer = 3\n")
     with pytest.raises(ValueError, match="unknown key 'layer'"):
         preset(str(mine))
     with pytest.raises(ValueError, match="there is no such file"):
         preset(str(tmp_path / "nothing.toml"))
+
+
+def test_rate_and_batch_come_from_the_published_rule_where_they_are_not_given(tmp_path: Path) -> None:
+    for name in ("p26", "p44", "p110", "p342", "p1b"):
+        given = preset(name)
+        parameters = given.model(32_768).matmul_parameters
+        assert given.learning_rate == pytest.approx(ladder_learning_rate(parameters), rel=0.03), name
+        batch = ladder_batch_tokens(parameters, sequence_length=given.sequence_length)
+        assert given.batch_tokens == pytest.approx(batch, rel=0.1), name
+    # By hand: at the rule's own size its constants, at an eighth of it twice the rate and a quarter of the batch.
+    assert ladder_learning_rate(108_000_000) == pytest.approx(0.0047 / 2, abs=1e-4)
+    assert ladder_learning_rate(13_500_000) == pytest.approx(0.0047)
+    assert ladder_batch_tokens(13_500_000, sequence_length=1000) == 82_000
+    mine = tmp_path / "mine.toml"
+    mine.write_text("layers = 8\nhidden = 384\nheads = 6\nkv_heads = 6\nffn = 1024\nsequence_length = 1024\n")
+    assert (preset(str(mine)).learning_rate, preset(str(mine)).batch_tokens) == (0.0037, 129_024)
+    mine.write_text(mine.read_text() + "learning_rate = 0.002\n")
+    assert (preset(str(mine)).learning_rate, preset(str(mine)).batch_tokens) == (0.002, 129_024)
+
+
+def test_the_table_of_presets_in_the_docs_is_that_of_the_files() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    rows = {cells[1].strip("` "): cells for line in page.splitlines() if len(cells := line.split("|")) == 9}
+    assert set(names()) <= set(rows)
+    for name in names():
+        chosen, (_, _, shape, context, size, rate, batch, _, _) = preset(name), rows[name]
+        assert shape.strip() == f"{chosen.layers} x {chosen.hidden}", name
+        assert int(context.replace(",", "")) == chosen.sequence_length, name
+        assert (float(rate), int(batch.replace(",", ""))) == (chosen.learning_rate, chosen.batch_tokens), name
+        vocabulary = int(size.split("(")[1].strip(") ").replace(",", ""))
+        stated = float(size.split(" M")[0])
+        assert chosen.model(vocabulary).matmul_parameters / 1e6 == pytest.approx(stated, rel=0.05), name
