@@ -1,11 +1,12 @@
 """datatrove's way from a WARC file to a verdict, to be run by a Python that has datatrove[io,processing] and spacy.
 
-    python benchmarks/datatrove_extract.py text|verdict FOLDER LID_176.ftz
+    python benchmarks/datatrove_extract.py pages|text|verdict FOLDER LID_176.ftz
 
-`text` is its WARC reader and its Trafilatura step; `verdict` adds a language filter and its own Gopher, C4 and FineWeb
-filters with their defaults. Its language filter downloads its model: here its fastText reads the file that is given, as
-its own backend does (line breaks become spaces), and asks for 0.65. The extractor's timeout is a minute and not its
-default of one second, at which it loses pages on a busy machine: so it does all of the work.
+`pages` prints the record ids of the pages that its WARC reader hands on, and nothing else. `text` is its WARC reader
+and its Trafilatura step; `verdict` adds a language filter and its own Gopher, C4 and FineWeb filters with their
+defaults. Its language filter downloads its model: here its fastText reads the file that is given, as its own backend
+does (line breaks become spaces), and asks for 0.65. The extractor's timeout is a minute and not its default of one
+second, at which it loses pages on a busy machine: so it does all of the work.
 
 Prints JSON: CPU seconds before the pipeline started, pages read, pages with text, addresses kept.
 """
@@ -69,5 +70,11 @@ def main(until: str, folder: str, model: str) -> dict[str, Any]:
     return {"startup_seconds": before, **counts, "kept": kept}
 
 
+def pages(folder: str) -> list[str]:
+    """The record ids of what its WARC reader takes for pages, by libmagic and cchardet."""
+    logger.remove()
+    return [document.id for document in WarcReader(folder, glob_pattern="*.warc.gz")(None)]
+
+
 if __name__ == "__main__":
-    print(json.dumps(main(*sys.argv[1:4])))
+    print(json.dumps(pages(sys.argv[2]) if sys.argv[1] == "pages" else main(*sys.argv[1:4])))

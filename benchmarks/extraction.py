@@ -1,6 +1,6 @@
 """Extraction: pages a CPU second from WARC to verdict beside datatrove, and what a cascade's gate loses.
 
-    python -m benchmarks.extraction speed FILE.warc.gz --datatrove PYTHON [--repeats 3] [--engines trafilatura,cascade]
+    python -m benchmarks.extraction speed FILE.warc.gz --datatrove PYTHON [--common] [--repeats 3] [--engines …]
     python -m benchmarks.extraction loss FILE.warc.gz…
     python -m benchmarks.extraction child FILE.warc.gz
 
@@ -11,13 +11,16 @@
 
 Both sides read the same file and go through the rules of configs/bench/extract.yaml; theirs are their own filters with
 their defaults (benchmarks/datatrove_extract.py). A figure is CPU time of a process with all that it started, less what
-it took before the first record; the sides take turns. Pages are what each side hands to its extractor.
+it took before the first record; the sides take turns. Pages are what each side hands to its extractor. datatrove's
+reader asks libmagic for the type of a page and leaves out what that takes for something else: with `--common` both
+sides get a WARC of just the records that it hands on.
 """
 
 import argparse
 import itertools
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -39,8 +42,10 @@ from pipeline.phases.extract import parser_child
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.run import Options, plan_splits, run
 from pipeline.runners.inline import InlineRunner
-from pipeline.sources.archive import Chain, Limits
+from pipeline.sources.archive import Chain, Limits, read_gzip
+from pipeline.sources.framing import WARC
 from pipeline.sources.listing import cut, list_sources
+from pipeline.sources.places import open_source
 from pipeline.sources.reader import read_split
 from pipeline.sources.records import Document, Fields
 from stages.extract import ExtractSettings, RawRecord
@@ -63,6 +68,8 @@ _DEDUP: Final = "  - {type: exact_dedup}\n  - {type: near_dedup}\n"
 _WARM: Final = (
     "The people of the town built a bridge over the river in the summer, and they were proud of what they had."
 )
+_PEER: Final = str(Path(__file__).with_name("datatrove_extract.py"))
+_RECORD_ID: Final = re.compile(rb"(?im)^WARC-Record-ID:[ \t]*([^\r\n]*?)[ \t]*\r?$")
 #: What never reaches an HTML parser.
 _NOT_PAGES: Final = ("media_type", "empty", "not_pdf")
 
@@ -149,16 +156,30 @@ def _measured(command: Sequence[str], side: _Side, environment: Mapping[str, str
     )
 
 
+def write_common(source: str, target: Path, *, datatrove: str) -> None:
+    """A WARC of the records of `source` that datatrove's reader hands on, each the gzip member that it was."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / Path(source).name).symlink_to(Path(source).resolve())
+        told = subprocess.run([datatrove, _PEER, "pages", folder], check=True, stdout=subprocess.PIPE).stdout
+    wanted, found = {identity.encode() for identity in json.loads(told)}, set()
+    size = Path(source).stat().st_size
+    with open_source(source) as archive, target.open("wb") as out:
+        for placed in read_gzip(archive, WARC, Chain(), start=0, stop=size, size=size, known=True, limits=Limits()):
+            if (named := _RECORD_ID.search(placed.frame.header)) and named[1] in wanted:
+                found.add(named[1])
+                out.write(archive.read_at(placed.end - placed.offset, placed.offset))
+    assert found == wanted, "datatrove hands on records that our reader has not seen"
+
+
 def speed(source: str, *, datatrove: str, engines: Sequence[str], repeats: int, until: str) -> None:
     """One table: ours by engine, and datatrove, in turns."""
     sides = {name: _Side() for name in ("datatrove", *engines)}
-    peer = str(Path(__file__).with_name("datatrove_extract.py"))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / Path(source).name).symlink_to(Path(source).resolve())
         for _ in range(repeats):
             for name, side in sides.items():
                 if name == "datatrove":
-                    _measured([datatrove, peer, until, folder, str(MODEL)], side)
+                    _measured([datatrove, _PEER, until, folder, str(MODEL)], side)
                 else:
                     _measured([sys.executable, "-m", "benchmarks.extraction", "ours", source, "--engines", name], side)
     theirs = sides["datatrove"]
@@ -284,6 +305,7 @@ def main() -> None:
     parser.add_argument("--datatrove", default=os.environ.get("TAMIS_DATATROVE"))
     parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--until", choices=("text", "verdict"), default="verdict", help="how far datatrove goes")
+    parser.add_argument("--common", action="store_true", help="on the records that datatrove's reader hands on only")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scratch", type=Path, help="folder for the runs of `loss`; a temporary one if not given")
     given = parser.parse_args()
@@ -298,8 +320,13 @@ def main() -> None:
         sys.exit("name datatrove's Python with --datatrove or TAMIS_DATATROVE; --help says how to make one")
     else:
         for source in given.sources:
-            speed(source, datatrove=given.datatrove, engines=given.engines.split(","), repeats=given.repeats,
-                  until=given.until)  # fmt: skip
+            with tempfile.TemporaryDirectory() as folder:
+                chosen = source
+                if given.common:
+                    chosen = str(Path(folder) / f"common-{Path(source).name}")
+                    write_common(source, Path(chosen), datatrove=given.datatrove)
+                speed(chosen, datatrove=given.datatrove, engines=given.engines.split(","), repeats=given.repeats,
+                      until=given.until)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -89,4 +89,10 @@ def _meaning(module: str) -> str:
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:
     """Installed version of each distribution, sorted by name. PackageNotFoundError for one that is not installed."""
-    return {name: importlib.metadata.version(name) for name in sorted(set(names))}
+    return {name: installed_version(name) for name in sorted(set(names))}
+
+
+@functools.cache
+def installed_version(name: str) -> str:
+    """As importlib.metadata tells it, once in a process: it reads and parses a file of some kilobytes each time."""
+    return importlib.metadata.version(name)

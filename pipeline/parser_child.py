@@ -49,7 +49,7 @@ RECYCLE_GROWTH_BYTES: Final = 200_000_000
 CACHE_DOCUMENTS: Final = 1_000
 #: Clock time for a child to import the parsers: 50 times what it takes.
 START_SECONDS: Final = 60.0
-#: Clock time for a child to compile the engine tamis, once on a machine: 30 times what it takes.
+#: Clock time for a child to compile the scan of pages and the engine tamis, once on a machine: 20 times what it takes.
 COMPILE_SECONDS: Final = 600.0
 _WARM_UP: Final = RawRecord(content=b"<title>t</title><p>One page.</p>", media_type="text/html")
 #: The model that a cascade's gate asks: the one that the language stage uses unless told otherwise.
@@ -215,10 +215,9 @@ class ParserChild:
         if child.settings != settings:
             # Importing the parsers is no document's cost: it has an exchange of its own, without limits.
             setup = _frame({"settings": settings.model_dump(mode="json")}, b"")
-            patience = COMPILE_SECONDS if settings.engine == "tamis" else START_SECONDS
             try:
-                self._send(child, setup, time.monotonic() + patience)
-                header, _ = self._receive(child, time.monotonic() + patience)
+                self._send(child, setup, time.monotonic() + COMPILE_SECONDS)
+                header, _ = self._receive(child, time.monotonic() + COMPILE_SECONDS)
             except (_ChildDiedError, _ClockError) as error:
                 # No document has been seen yet: what is wrong is the installation, and no row may hide that.
                 raise RuntimeError(

@@ -329,7 +329,8 @@ def ready_text(text: str, settings: ExtractSettings) -> Extracted:
 
 
 def load_engines(settings: ExtractSettings) -> None:
-    """Import the parsers that `settings` name, so that no document pays for it."""
+    """Import the parsers that `settings` name and have the scan compiled, so that no document pays for it."""
+    scan_html("<p>", max_attributes=1, max_depth=0)
     importlib.import_module("stages.extract_html")
     importlib.import_module("stages.extract_pdf")
     if settings.engine == "tamis":

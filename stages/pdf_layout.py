@@ -39,6 +39,7 @@ MAX_FRAGMENTS: Final = 20_000
 CJK: Final = "\u2e80-\u303f\u3040-\u30ff\u3100-\u312f\u31a0-\u9fff\uf900-\ufaff\uff00-\uff9f\U00020000-\U0003ffff"
 _CJK_END: Final = re.compile(f"[{CJK}]$")
 _CJK_START: Final = re.compile(f"^[{CJK}]")
+_LEFT_PUNCTUATION: Final = re.compile(r"([.,:;!?\u060c\u061b\u061f]+)\s*(\w.*)", re.DOTALL)
 
 
 class Line(NamedTuple):
@@ -277,18 +278,39 @@ def _mostly_rtl(fragments: Sequence[Fragment]) -> bool:
     return not text.isascii() and 2 * len(RTL.findall(text)) > sum(map(str.isalpha, text))
 
 
+def _from_the_right(row: Sequence[Fragment]) -> list[Fragment]:
+    """A row of right-to-left text as it is read. What stands in it in letters or digits of other scripts is read from
+    left to right, but for punctuation at its left end: that belongs to the line, so it is read last."""
+    merged: list[Fragment] = []
+    for one in sorted(row, key=lambda one: (one.x0, one.order)):
+        if merged and not (RTL.search(one.text) or RTL.search(merged[-1].text)):
+            before = merged[-1]
+            gap, height = one.x0 - before.x1, before.y1 - before.y0
+            if gap < CELL_HEIGHTS * height:
+                space = "" if gap < TIGHT_HEIGHTS * height or before.text.endswith(" ") else " "
+                merged[-1] = before._replace(x1=max(before.x1, one.x1), text=before.text + space + one.text)
+                continue
+        merged.append(one)
+    return [one._replace(text=_punctuated(one.text)) for one in reversed(merged)]
+
+
+def _punctuated(text: str) -> str:
+    found = None if RTL.search(text) else _LEFT_PUNCTUATION.match(text)
+    return f"{found[2].rstrip()}{found[1]}" if found else text
+
+
 def _line(row: list[Fragment]) -> Line:
     """One row as text: gaps are spaces, except within CJK text and where letters nearly touch."""
     first = row[0]
     if len(row) == 1:
         rtl = not first.text.isascii() and _mostly_rtl(row)
+        text = " ".join(first.text.split()) if rtl else first.text.rstrip()
         return Line(
-            first.x0, first.y0, first.x1, first.y1, first.text.rstrip(), first.first_width, (first.text.rstrip(),),
-            (first.x0,),
+            first.x0, first.y0, first.x1, first.y1, text, first.first_width, (text,), (first.x0,),
             first.bold, first.mono, rtl,
         )  # fmt: skip
     rtl = _mostly_rtl(row)
-    ordered = sorted(row, key=lambda one: (-one.x1, one.order)) if rtl else row
+    ordered = _from_the_right(row) if rtl else row
     # The letters of a row are as high as most of it, not as its superscripts.
     widest = max(row, key=lambda one: (one.x1 - one.x0, -one.order))
     height = widest.y1 - widest.y0
@@ -304,6 +326,9 @@ def _line(row: list[Fragment]) -> Line:
         cjk = gap < height and _CJK_END.search(before.text) and _CJK_START.search(one.text)
         parts.append(one.text if touching or cjk or before.text.endswith(" ") else " " + one.text)
     cells.append("".join(parts).rstrip())
+    if rtl:
+        # Each word may bring the space in front of it as well as the one behind it.
+        cells = [" ".join(cell.split()) for cell in cells]
     return Line(
         min(one.x0 for one in row), widest.y0, max(one.x1 for one in row), widest.y1, " ".join(cells),
         ordered[0].first_width, tuple(cells), tuple(places),

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from stages.pdf_characters import BOLD_NAMES, GAP_HEIGHTS, MONO_NAMES, RTL, SLANTED, Fragment, Fragments
+from stages.pdf_layout import TIGHT_HEIGHTS
 
 #: x0, y0, x1, y1, the word, numbers of its block, of its line there and of the word there.
 _Word = tuple[float, float, float, float, str, int, int, int]
@@ -19,6 +20,7 @@ _BOLD: Final = 16
 #: MuPDF makes a gap a space only behind letters below U+0700 and a few more (may_add_space in its stext-device.c):
 #: Vietnamese vowels, Greek with breathings, Devanagari, Thai and Georgian run together.
 _UNSPACED: Final = re.compile("[\u0700-\u1fff]")
+_PUNCTUATION: Final = re.compile("[.,:;!?\u060c\u061b\u061f]+")
 #: A gap of more than this share of the font's size is a space: MuPDF's own limit is 0.15, and kerning stays below.
 _SPACE: Final = 0.15
 _UPRIGHT: Final = 0.996  # The cosine of 5 degrees.
@@ -72,9 +74,15 @@ def _of_run(run: list[_Word], order: int) -> Fragment:
     text = " ".join(texts)
     if not text.isascii() and RTL.search(text):
         run = _logical(run)
-        text = " ".join(word[4] for word in run)
+        text = run[0][4] + "".join(_space_before(word, before) + word[4] for before, word in pairwise(run))
     longest = max(run, key=lambda word: word[2] - word[0])
     return Fragment(min(x0s), longest[1], max(x1s), longest[3], text, run[0][2] - run[0][0], order, False, False)
+
+
+def _space_before(word: _Word, before: _Word) -> str:
+    """MuPDF makes punctuation behind a right-to-left word a word of its own, even where it touches that."""
+    touching = before[0] - word[2] < TIGHT_HEIGHTS * (word[3] - word[1])
+    return "" if touching and _PUNCTUATION.fullmatch(word[4]) else " "
 
 
 def _logical(run: list[_Word]) -> list[_Word]:

@@ -101,7 +101,8 @@ def clean_url(text: str | None) -> str | None:
     if not text:
         return None
     text = text.strip().removeprefix("<").removesuffix(">")
-    text = "".join(character if character.isprintable() else f"%{ord(character) & 0xFF:02X}" for character in text)
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else f"%{ord(character) & 0xFF:02X}" for character in text)
     return text.encode("utf-8", "replace").decode()[:_MAX_URL_CHARACTERS] or None
 
 
