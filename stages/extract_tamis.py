@@ -16,6 +16,7 @@ from stages import html_features as seeing
 from stages.clean import clean_title
 from stages.html_names import NUMBER
 from stages.html_render import BLOCK_BYTES, WRITTEN_BYTES, render
+from stages.html_trees import Trees, add_trees
 
 #: Rows that are judged at a time: their features stay in the processor's cache.
 _CHUNK: Final = 64
@@ -32,18 +33,6 @@ _TITLE: Final = NUMBER["title"]
 #: Inline marks, and what stands for one between cells.
 _MARKS: Final = bytes([2, 3, 4, 5, 6, 7, 14, 15])
 _CELLS: Final = bytes.maketrans(bytes([reading.NEXT_CELL]), b" ")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trees:
-    """Boosted trees as flat arrays of whole numbers."""
-
-    #: int32[nodes, 4]: feature, threshold (<= goes left), left, right; ~leaf below 0.
-    nodes: Any
-    #: int32[leaves], in 1/2**16 of a logit.
-    leaves: Any
-    #: int32[trees]
-    roots: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,9 +143,8 @@ def judged(page: bytes, judge: Judge) -> Page:
     first, second = np.empty(number, np.int16), np.empty(number, np.int16)
     seeing.judge(
         blocks.wide, blocks.narrow, number, blocks.parents, len(blocks.parents), made.sizes, made.counts, made.totals,
-        made.paths, made.repeats, made.page, judge.first.nodes, judge.first.leaves, judge.first.roots,
-        judge.second.nodes, judge.second.leaves, judge.second.roots, np.empty((_CHUNK, seeing.SECOND), np.int32),
-        np.empty(_CHUNK, np.int64), first, second,
+        made.paths, made.repeats, made.page, *judge.first.laid, *judge.second.laid,
+        np.empty((_CHUNK, seeing.SECOND), np.int32), np.empty(_CHUNK, np.int64), first, second,
     )  # fmt: skip
     titles = blocks.narrow[:, reading.TAG] == _TITLE
     second[titles] = -_LIMIT
@@ -247,7 +235,7 @@ def scores_from(sums: Any) -> Any:
 
 def add(rows: Any, trees: Trees) -> Any:
     sums = np.zeros(len(rows), np.int64)
-    seeing.add_trees(rows, len(rows), trees.nodes, trees.leaves, trees.roots, sums)
+    add_trees(rows, len(rows), *trees.laid, sums)
     return sums
 
 
