@@ -56,8 +56,8 @@ STACK_COLUMNS: Final = 15
 #: Blocks and elements of one page that are told apart. Of blocks the first three quarters all are; from then on a
 #: boundary counts only behind as many characters as leave blocks for the rest of the page, and is a line break else.
 #: An element beyond the limit is taken for the one around it. So the price of a page is bounded by its length,
-#: however many tags it has: a block takes 70 bytes and 3 microseconds. Of 6,300 crawled pages none comes near: the
-#: densest with over 500 blocks has 60 bytes a block.
+#: however many tags it has: a block takes 70 bytes and 3 microseconds. Of 902 pages of two gold sets and a crawl none
+#: comes near: the densest with over 500 blocks has 60 bytes a block.
 MOST_BLOCKS: Final = 1 << 17
 _BYTES_PER_BLOCK: Final = 24
 _FEW_BLOCKS: Final = 1024
