@@ -128,26 +128,29 @@ def ours(engine: str, source: str) -> None:
         warm.mkdir()
         # Compiled kernels, models and the parser child are there before the clock starts, as in datatrove's process.
         curate(engine, [str(tiny)], warm, dedup=engine == "cascade+dups")
-        # The parser child lives on, so its start is in no sum of ended children's time yet.
-        child_pid = parser_child().pid
-        startup = sum(os.times()[:4]) + (_cpu_of(child_pid) if child_pid is not None else 0.0)
+        before = _cpu_so_far()
         folder = Path(scratch) / "run"
         folder.mkdir()
         manifest = curate(engine, [source], folder, dedup=engine == "cascade+dups")
+        seconds = _cpu_so_far() - before
         extract = manifest["counts"]["stages"][1]
         pages = extract["documents"] - sum(extract["reasons"].get(reason, 0) for reason in _NOT_PAGES)
         kept = [row["url"] for row in rows_of(folder, "kept", ["url"])]
-    print(json.dumps({"startup_seconds": startup, "read": pages, "kept": kept}))
+    print(json.dumps({"seconds": seconds, "read": pages, "kept": kept}))
+
+
+def _cpu_so_far() -> float:
+    """CPU seconds of this process, of its children that ended, and of its parser child, which lives on."""
+    child_pid = parser_child().pid
+    return sum(os.times()[:4]) + (_cpu_of(child_pid) if child_pid is not None else 0.0)
 
 
 def _measured(command: Sequence[str], side: _Side, environment: Mapping[str, str] | None = None) -> None:
-    """Run a command that prints its counts as JSON; add its CPU seconds, with those of all its children."""
-    before = os.times()
+    """Run a command that prints its counts as JSON, and the CPU seconds from the first record to the last verdict, with
+    those of all its children: neither side's start nor its end is in them."""
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
-    after = os.times()
     told = json.loads(done.stdout.splitlines()[-1])
-    spent = after.children_user - before.children_user + after.children_system - before.children_system
-    side.seconds.append(spent - told["startup_seconds"])
+    side.seconds.append(told["seconds"])
     side.pages, side.kept = told["read"], set(told["kept"])
     print(
         f"{Path(command[0]).name} … {Path(command[-1]).name}: {side.pages} pages, {side.seconds[-1]:.2f} CPU seconds",

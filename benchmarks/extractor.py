@@ -45,7 +45,10 @@ from benchmarks.extractor import hostile_page
 from stages.charset import decode
 from stages.extract_tamis import judged
 judge = load_judge()
-judged(b"<p>warm</p>", judge)
+# An ordinary page of every step, as a worker has seen thousands of.
+for _ in range(3):
+    warm = "<title>é</title>" + "<div class=a><p>An ordinary sentence, <a href=b>with a link</a>.</p></div>" * 400
+    judged(decode(warm.encode("latin-1"), declared=None).text.encode("utf-8", "replace"), judge).text()
 def peak():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))

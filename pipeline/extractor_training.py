@@ -23,7 +23,6 @@ from stages import html_features as seeing
 from stages.extract_tamis import (
     Blocks,
     Judge,
-    Trees,
     add,
     blocks_of,
     features,
@@ -32,6 +31,7 @@ from stages.extract_tamis import (
     second_features,
 )
 from stages.html_names import NUMBER, TOKEN_BUCKETS
+from stages.html_trees import Trees
 
 #: Words; a character of a script without spaces is one.
 _UNSPACED: Final = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"

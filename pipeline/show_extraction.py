@@ -17,11 +17,12 @@ from typing import Annotated, Any, Final, get_args
 import psutil
 import typer
 from pydantic import ValidationError
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.dups import side_by_side
+from pipeline.models import load_judge
 from pipeline.parser_child import STOPPED, ParserChild
 from pipeline.sources.archive import Chain, Limits
 from pipeline.sources.kinds import HEAD_BYTES, SPLITTABLE, kind_of
@@ -29,8 +30,11 @@ from pipeline.sources.listing import InputError, Source, Split
 from pipeline.sources.places import open_source
 from pipeline.sources.reader import read_split
 from pipeline.sources.records import Bad, Document
+from stages.charset import decode
 from stages.extract import PDF, Extracted, ExtractSettings, RawRecord
+from stages.extract_tamis import judged
 from stages.reasons import REASONS
+from stages.schema import SCORE_DECIMALS
 
 #: Names that a recipe gives engines: for HTML, and for PDF.
 HTML_ENGINES: Final[tuple[str, ...]] = get_args(ExtractSettings.model_fields["engine"].annotation)
@@ -39,6 +43,8 @@ PDF_ENGINES: Final[tuple[str, ...]] = get_args(ExtractSettings.model_fields["pdf
 _NAMED: Final = 3
 #: Addresses that are remembered to find near ones: of larger archives those of the beginning.
 _REMEMBERED: Final = 100_000
+#: Characters of a block that are shown beside its score: which one it is can be told from its beginning.
+_BLOCK_CHARACTERS: Final = 160
 #: A page that took longer is not extracted a second time to leave out what only a first one costs.
 _REPEAT_SECONDS: Final = 1.0
 
@@ -51,6 +57,9 @@ class Attempt:
     result: Extracted
     #: Of the parser child, for this page; start and import of parsers left out. None if the child died of the page.
     cpu_seconds: float | None
+    #: Of the engine tamis: each block in the page's order with its probability of being main text, and whether it is
+    #: taken. None for engines that have no such thing.
+    blocks: list[tuple[str, float, bool]] | None = None
 
     def facts(self) -> dict[str, Any]:
         """What is told of it, by name; None where there is nothing to tell."""
@@ -155,7 +164,14 @@ def attempt(page: Document, settings: ExtractSettings, engine: str | None) -> At
     if engine is not None and result.media_type is not None and engine not in fitting:
         raise InputError(f"--engine {engine} does not read {result.media_type}. Take {' or '.join(fitting)}.")
     used = settings.pdf_engine if result.media_type == PDF else settings.engine
-    return Attempt(engine=engine or used, result=result, cpu_seconds=seconds)
+    scored = used == "tamis" and result.reason in (None, "no_text")
+    return Attempt(engine=engine or used, result=result, cpu_seconds=seconds, blocks=_blocks(page) if scored else None)
+
+
+def _blocks(page: Document) -> list[tuple[str, float, bool]]:
+    """What the judge makes of each block, asked in this process: the engine has no parser that could hang."""
+    text = decode(page.content, declared=page.charset).text
+    return judged(text.encode("utf-8", "replace"), load_judge()).shown()
 
 
 def _timed(child: ParserChild, record: RawRecord, settings: ExtractSettings) -> tuple[Extracted, float | None]:
@@ -190,8 +206,26 @@ def shown(place: str, page: Document, attempts: list[Attempt]) -> Group:
     ]
     texts = [one.result.text for one in attempts]
     if len(texts) == 1:
-        return Group(*head, table, "", Text(texts[0]))
-    return Group(*head, table, "", side_by_side(*texts, names=(attempts[0].engine, attempts[1].engine)))
+        told: list[RenderableType] = [Text(texts[0])]
+    else:
+        told = [side_by_side(*texts, names=(attempts[0].engine, attempts[1].engine))]
+    for one in attempts:
+        if one.blocks is not None:
+            told += ["", _scores(one.engine, one.blocks)]
+    return Group(*head, table, "", *told)
+
+
+def _scores(engine: str, blocks: list[tuple[str, float, bool]]) -> Table:
+    table = Table(f"{engine}: main text?", "taken", "block", box=None, pad_edge=False)
+    for text, chance, taken in blocks:
+        line = " ".join(text.split())
+        shown_text = line if len(line) <= _BLOCK_CHARACTERS else line[:_BLOCK_CHARACTERS] + "…"
+        table.add_row(f"{chance:.3f}", "yes" if taken else "-", Text(shown_text))
+    return table
+
+
+def _told_block(text: str, chance: float, taken: bool) -> dict[str, Any]:
+    return {"score": round(chance, SCORE_DECIMALS), "taken": taken, "text": text}
 
 
 def _told(value: Any) -> str:
@@ -202,7 +236,11 @@ def _told(value: Any) -> str:
 
 def as_json(place: str, page: Document, attempts: list[Attempt]) -> str:
     """The same for programs, texts in full."""
-    engines = [{"engine": one.engine, **one.facts(), "text": one.result.text} for one in attempts]
+    engines = [
+        {"engine": one.engine, **one.facts(), "text": one.result.text}
+        | ({} if one.blocks is None else {"blocks": [_told_block(*block) for block in one.blocks]})
+        for one in attempts
+    ]
     told = {"page": page.url, "file": place, "offset": page.offset, "record": page.record,
             "declared_type": page.media_type, "declared_charset": page.charset, "bytes": len(page.content),
             "engines": [{name.replace(" / ", "_per_").replace(" ", "_").lower(): value for name, value in one.items()}
@@ -221,7 +259,8 @@ def show_extraction(
     form: Annotated[str, typer.Option("--format", help="text or markdown")] = "text",
     json_wanted: Annotated[bool, typer.Option("--json", help="print JSON instead of text")] = False,
 ) -> None:
-    """Show what an engine makes of one page, with lengths, character set, flags and CPU time; beside another's."""
+    """Show what an engine makes of one page, with lengths, character set, flags and CPU time; beside another's. The
+    engine tamis also shows what it thinks of each block."""
     if form not in ("text", "markdown"):
         raise InputError(f"--format {form!r}: choose text or markdown")
     engines = [engine, *([beside] if beside is not None else [])]

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
 from stages.clean import unreadable_fraction
@@ -27,6 +28,10 @@ _META: Final = re.compile(
 _COMMENT: Final = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 #: Bytes looked at for the zero bytes of UTF-16.
 _UTF16_SAMPLE_BYTES: Final = 4096
+#: A tag in bytes of ASCII. In UTF-16 a zero byte stands beside each of its characters.
+_NARROW_TAG: Final = re.compile(rb"</?[A-Za-z]{1,10}[ >]")
+#: As many of them may be glued before a page in UTF-16.
+_FEW_TAGS: Final = 2
 #: Without a label, this share of the high (or low) bytes must be zero, unless all of it reads well: markup and ASCII
 #: make them so in any script.
 _MIN_UTF16_ZERO_FRACTION: Final = 0.2
@@ -51,26 +56,22 @@ _LATIN_LOOK_ALIKES: Final = {"cp1250": 5, "iso8859-2": 5, "cp1254": 5, "iso8859-
 #: languages labelled so it is then never one of these sets, but for Icelandic, which has its own rule.
 _MIN_BYTES_AGAINST_LABEL: Final = 20
 #: What all Windows sets have at the same places: quotation marks, dashes, no-break space, section and degree sign.
-_PUNCTUATION: Final = frozenset(
-    bytes([value]) for value in (0x82, 0x84, 0x85, *range(0x91, 0x98), 0xA0, 0xA7, 0xAB, 0xB0, 0xB7, 0xBB)
-)
+_PUNCTUATION: Final = frozenset((0x82, 0x84, 0x85, *range(0x91, 0x98), 0xA0, 0xA7, 0xAB, 0xB0, 0xB7, 0xBB))
 #: ae, eth, thorn and i acute: no language of those sets has letters at all four places.
-_ICELANDIC: Final = (b"\xe6", b"\xf0", b"\xfe", b"\xed")
+_ICELANDIC: Final = (0xE6, 0xF0, 0xFE, 0xED)
 #: Zero bytes at the other places, for each one at the right place.
 _MAX_UTF16_OTHER_FRACTION: Final = 0.1
 #: How ISO-2022-JP switches to Japanese; its bytes are ASCII, so that UTF-8 always seems right.
 _ISO_2022_JP: Final = re.compile(rb"\x1b\$[@B]")
 #: Bytes from each end together that the detector sees: its own default is 128 kB, which takes 1 ms.
 _DETECT_BYTES: Final = 65_536
-_ENCODED_RUN: Final = re.compile(rb"[\x80-\xff]{2,}")
-_ENCODED: Final = re.compile(rb"[\x80-\xff]")
 #: A Latin-1 label is doubted if more than half of the bytes beyond ASCII stand side by side. In Western European
 #: languages they stand alone between ASCII letters; in any other script they come in words.
 _MAX_LATIN_RUN_FRACTION: Final = 0.5
 #: Share of the characters beyond ASCII that may be broken in a text that is taken for UTF-8 all the same. Other
 #: encodings read as UTF-8 come out broken nearly everywhere; cut and concatenated UTF-8 does here and there.
 _MAX_UTF8_DAMAGE: Final = 0.1
-_BEYOND_ASCII: Final = re.compile("[^\x00-\x7f]")
+_BEYOND_ASCII: Final = 0x80
 #: A label is taken at its word up to this share of unreadable characters, so that a few broken bytes do not hand a
 #: page to the detector.
 _MAX_LABEL_UNREADABLE: Final = 0.001
@@ -107,18 +108,30 @@ def decode(content: bytes, *, declared: str | None) -> Decoded:
             return escaped
     utf8 = _decoded(content, "utf-8")
     damage = utf8.text.count("\ufffd")
-    if damage == 0 or damage <= _MAX_UTF8_DAMAGE * len(_BEYOND_ASCII.findall(utf8.text)):
+    if damage == 0 or damage <= _MAX_UTF8_DAMAGE * _beyond_ascii(utf8.text):
         return utf8
-    candidates = []
+    # Of bytes that are no text each of these is up to four times as large as the document: no more than two at a time.
+    unreadable_as_utf8 = utf8.unreadable
+    del utf8
+    best: Decoded | None = None
     for label in labels:
         if label.startswith("utf-16") or (label == "cp1252" and _not_western(content)):
             continue
         candidate = _decoded(content, label)
         if candidate.unreadable <= _MAX_LABEL_UNREADABLE:
             return candidate
-        candidates.append(candidate)
-    candidates += [_decoded(content, _detected(content)), utf8]
-    return min(candidates, key=lambda candidate: candidate.unreadable)
+        best = _better(best, candidate)
+    best = _better(best, _decoded(content, _detected(content)))
+    return best if best.unreadable <= unreadable_as_utf8 else _decoded(content, "utf-8")
+
+
+def _better(first: Decoded | None, second: Decoded) -> Decoded:
+    return second if first is None or second.unreadable < first.unreadable else first
+
+
+def _beyond_ascii(text: str) -> int:
+    """Characters beyond ASCII, counted without a list of them."""
+    return len(text) - len(text.encode("ascii", "ignore"))
 
 
 def _decoded(content: bytes, charset: str) -> Decoded:
@@ -172,6 +185,9 @@ def _utf16(content: bytes, *, labelled: bool) -> str | None:
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
     few = max(2, pairs * _MIN_LABELLED_UTF16_ZERO_FRACTION)
     enough = few if labelled else max(2, pairs * _MIN_UTF16_ZERO_FRACTION)
+    if len(_NARROW_TAG.findall(sample)) > max(_FEW_TAGS, sample.count(b"\0<") + sample.count(b"<\0")):
+        # A page of one byte a character with zero bytes strewn in.
+        return None
     for charset, zeros, others in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
         # Some characters have a zero as their low byte (U+4E00, the Chinese "one"): the other place need not be clean.
         if zeros < few or others > zeros * _MAX_UTF16_OTHER_FRACTION:
@@ -192,11 +208,17 @@ def _flawless(content: bytes, charset: str) -> bool:
 
 def _not_western(content: bytes) -> bool:
     """Whether a text labelled as Latin-1 or windows-1252 looks like one in another script, or of Central Europe."""
-    encoded = _ENCODED.findall(content)
-    if sum(map(len, _ENCODED_RUN.findall(content))) > _MAX_LATIN_RUN_FRACTION * len(encoded):
+    encoded = np.frombuffer(content, np.uint8) >= _BEYOND_ASCII
+    pairs = encoded[1:] & encoded[:-1]
+    count = int(np.count_nonzero(encoded))
+    # A byte stands in a run if the one before it or the one behind it does too.
+    in_runs = (
+        int(np.count_nonzero(pairs)) + int(np.count_nonzero(pairs[:1])) + int(np.count_nonzero(pairs[1:] & ~pairs[:-1]))
+    )
+    if in_runs > _MAX_LATIN_RUN_FRACTION * count:
         return True
-    letters = set(encoded) - _PUNCTUATION
-    if len(encoded) < _MIN_BYTES_AGAINST_LABEL or letters.issuperset(_ICELANDIC):
+    letters = {value for value in range(_BEYOND_ASCII, 256) if value in content} - _PUNCTUATION
+    if count < _MIN_BYTES_AGAINST_LABEL or letters.issuperset(_ICELANDIC):
         return False
     return len(letters) >= _LATIN_LOOK_ALIKES.get(_detected(content), len(letters) + 1)
 

@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
+import numpy as np
+
 #: What other programs write for a line break: CR LF, CR, vertical tab, form feed, NEL.
 _LINE_BREAKS: Final = re.compile("\r\n|[\r\x0b\x0c\x85]")
 #: All of Unicode's Cc but \n and \t.
@@ -19,11 +21,12 @@ _FIXED_SPACES: Final = re.compile("[\u00a0\u2007\u202f]")
 _LINE_ENDS: Final = re.compile("[ \t]+(?=\n)")
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 #: What shows that bytes were not text, or not in this encoding: the replacement character and control characters
-#: that no text file holds (line breaks, tab, form feed and escape are ordinary).
-_UNREADABLE: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")
-#: The same in UTF-8: those of one byte, those of two, and U+FFFD, which is counted as a character.
-_UNREADABLE_BYTES: Final = bytes([*range(9), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F])
-_UNREADABLE_PAIR: Final = re.compile(b"\xc2[\x80-\x9f]")
+#: that no text file holds (line breaks, tab, form feed and escape are ordinary). Here those of ASCII, which in UTF-8
+#: are no part of anything else, and the first byte of the others, of which the second is below 0xA0.
+_UNREADABLE_ASCII: Final = bytes([*range(9), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F])
+_UNREADABLE_FIRST: Final = 0xC2
+#: Characters that are looked at together: what counting takes in memory does not grow with the text.
+_COUNTED_TOGETHER: Final = 1 << 18
 
 #: A glyph without a known character that stands by itself.
 LONE_GLYPH: Final = re.compile("(?<!\\S)[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd](?!\\S)")
@@ -74,17 +77,24 @@ def clean_title(title: str | None) -> str | None:
 
 
 def unreadable_fraction(text: str) -> float:
-    """Share of the characters of `text` that are U+FFFD or control characters; 0 for empty text. In [0, 1]."""
-    if not text:
-        return 0.0
-    # Bytes are translated ten times as fast as a pattern finds characters.
+    """Share of the characters of `text` that are U+FFFD or control characters; 0 for empty text. In [0, 1].
+
+    Two to six times as fast as a regular expression, in memory that does not grow with what is found.
+    """
+    parts = (text[at : at + _COUNTED_TOGETHER] for at in range(0, len(text), _COUNTED_TOGETHER))
+    return sum(map(_unreadable, parts)) / len(text) if text else 0.0
+
+
+def _unreadable(text: str) -> int:
     data = text.encode("utf-8", "surrogatepass")
-    count = len(data) - len(data.translate(None, _UNREADABLE_BYTES))
-    if not text.isascii():
-        # Not by counting matches: a list of them is eight times as large as a text of them.
-        pairs = len(data) - len(_UNREADABLE_PAIR.sub(b"", data)) if _UNREADABLE_PAIR.search(data) else 0
-        count += pairs // 2 + text.count("\ufffd")
-    return count / len(text)
+    count = len(data) - len(data.translate(None, _UNREADABLE_ASCII))
+    if len(data) == len(text):
+        return count
+    count += text.count("\ufffd")
+    if _UNREADABLE_FIRST in data:
+        values = np.frombuffer(data, np.uint8)
+        count += int(np.count_nonzero((values[:-1] == _UNREADABLE_FIRST) & (values[1:] < 0xA0)))
+    return count
 
 
 def pdf_characters(text: str) -> str:
@@ -94,7 +104,7 @@ def pdf_characters(text: str) -> str:
     text = _PDFIUM_HYPHEN.sub("\u00ad\n", _LINE_BREAKS.sub("\n", text))
     if text.isascii():
         return text
-    if _UNREADABLE.search(text):
+    if _unreadable(text):
         text = LONE_GLYPH.sub("•", text)
     if "\u0300" in text:
         text = _LONE_GRAVE.sub("`", text)

@@ -15,7 +15,8 @@ from stages import html_blocks as reading
 from stages import html_features as seeing
 from stages.clean import clean_title
 from stages.html_names import NUMBER
-from stages.html_render import BLOCK_BYTES, render
+from stages.html_render import BLOCK_BYTES, WRITTEN_BYTES, render
+from stages.html_trees import Trees, add_trees
 
 #: Rows that are judged at a time: their features stay in the processor's cache.
 _CHUNK: Final = 64
@@ -32,18 +33,6 @@ _TITLE: Final = NUMBER["title"]
 #: Inline marks, and what stands for one between cells.
 _MARKS: Final = bytes([2, 3, 4, 5, 6, 7, 14, 15])
 _CELLS: Final = bytes.maketrans(bytes([reading.NEXT_CELL]), b" ")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trees:
-    """Boosted trees as flat arrays of whole numbers."""
-
-    #: int32[nodes, 4]: feature, threshold (<= goes left), left, right; ~leaf below 0.
-    nodes: Any
-    #: int32[leaves], in 1/2**16 of a logit.
-    leaves: Any
-    #: int32[trees]
-    roots: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +88,15 @@ def blocks_of(page: bytes, judge_tokens: Any, *, collect: bool = False) -> Block
     tags = reading.count_tags(source)
     # A character reference can be a fifth shorter than what it stands for; a mark takes a byte and stands for a tag.
     text = np.empty(source.size + source.size // 5 + 2 * tags + 64, np.uint8)
-    most = min(2 * tags + 2, source.size // 2 + 2)
-    wide, narrow = np.empty((most, reading.WIDE), np.int32), np.empty((most, reading.NARROW), np.int16)
-    parents = np.empty(tags + 2, np.int32)
+    most = reading.most_blocks(source.size)
+    room = min(2 * tags + 2, source.size // 2 + 2, most + 2)
+    wide, narrow = np.empty((room, reading.WIDE), np.int32), np.empty((room, reading.NARROW), np.int16)
+    parents = np.empty(min(tags, most) + 2, np.int32)
     stack = np.empty((reading.STACK, reading.STACK_COLUMNS), np.int32)
     seen = np.empty(((tags + 1) * (reading.MAX_TOKENS + 1) if collect else 0, 2), np.int32)
-    blocks, elements, end, count = reading.read_blocks(source, judge_tokens, text, wide, narrow, parents, stack, seen)
+    blocks, elements, end, count = reading.read_blocks(
+        source, judge_tokens, most, text, wide, narrow, parents, stack, seen
+    )
     return Blocks(
         text=text,
         text_end=end,
@@ -151,9 +143,8 @@ def judged(page: bytes, judge: Judge) -> Page:
     first, second = np.empty(number, np.int16), np.empty(number, np.int16)
     seeing.judge(
         blocks.wide, blocks.narrow, number, blocks.parents, len(blocks.parents), made.sizes, made.counts, made.totals,
-        made.paths, made.repeats, made.page, judge.first.nodes, judge.first.leaves, judge.first.roots,
-        judge.second.nodes, judge.second.leaves, judge.second.roots, np.empty((_CHUNK, seeing.SECOND), np.int32),
-        np.empty(_CHUNK, np.int64), first, second,
+        made.paths, made.repeats, made.page, *judge.first.laid, *judge.second.laid,
+        np.empty((_CHUNK, seeing.SECOND), np.int32), np.empty(_CHUNK, np.int64), first, second,
     )  # fmt: skip
     titles = blocks.narrow[:, reading.TAG] == _TITLE
     second[titles] = -_LIMIT
@@ -244,14 +235,14 @@ def scores_from(sums: Any) -> Any:
 
 def add(rows: Any, trees: Trees) -> Any:
     sums = np.zeros(len(rows), np.int64)
-    seeing.add_trees(rows, len(rows), trees.nodes, trees.leaves, trees.roots, sums)
+    add_trees(rows, len(rows), *trees.laid, sums)
     return sums
 
 
 def rendered(blocks: Blocks, keep: Any, *, markdown: bool) -> str:
     """The kept blocks as text."""
     lengths = np.diff(blocks.wide[:, reading.START], append=blocks.text_end)
-    out = np.empty(4 * int(lengths[keep].sum()) + BLOCK_BYTES * int(keep.sum()) + 16, np.uint8)
+    out = np.empty(WRITTEN_BYTES * int(lengths[keep].sum()) + BLOCK_BYTES * int(keep.sum()) + 16, np.uint8)
     end = render(blocks.text, blocks.text_end, blocks.wide, blocks.narrow, len(blocks), keep, markdown, out)
     return out[:end].tobytes().decode("utf-8").strip()
 

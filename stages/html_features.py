@@ -28,6 +28,7 @@ from stages.html_blocks import (
     TAGS,
 )
 from stages.html_names import KINDS_OF_WORDS, STOP_KEYS, STOP_SLOTS, STOP_VALUES, TOKEN_BUCKETS
+from stages.html_trees import add_trees
 
 #: Columns of `sizes` (int32) and `counts` (uint8) of a block, of `totals` of an element, and of `page`.
 CHARACTERS, LINKED, HASH, SAID = range(4)
@@ -437,21 +438,9 @@ def _score(total: int) -> int:
 
 
 @compiled
-def add_trees(rows: Any, count: int, nodes: Any, leaves: Any, roots: Any, sums: Any) -> None:
-    """Add each tree's leaf to `sums` of each row. A node: feature, threshold, left, right; a leaf is ~index."""
-    for tree in range(roots.size):
-        root = roots[tree]
-        for row in range(count):
-            node = root
-            while node >= 0:
-                node = nodes[node, 2] if rows[row, nodes[node, 0]] <= nodes[node, 1] else nodes[node, 3]
-            sums[row] += leaves[~node]
-
-
-@compiled
 def judge(
     wide: Any, narrow: Any, blocks: int, parents: Any, elements: int, sizes: Any, counts: Any, totals: Any, paths: Any,
-    repeats: Any, page: Any, nodes: Any, leaves: Any, roots: Any, nodes2: Any, leaves2: Any, roots2: Any, rows: Any,
+    repeats: Any, page: Any, nodes: Any, values: Any, roots: Any, nodes2: Any, values2: Any, roots2: Any, rows: Any,
     sums: Any, first: Any, second: Any,
 ) -> None:  # fmt: skip
     """Scores of both judges; `rows` and `sums` are room for as many blocks as are judged at a time."""
@@ -463,7 +452,7 @@ def judge(
             low, high, wide, narrow, blocks, parents, sizes, counts, totals, paths, repeats, page, position, rows
         )
         sums[:] = 0
-        add_trees(rows, high - low, nodes, leaves, roots, sums)
+        add_trees(rows, high - low, nodes, values, roots, sums)
         for block in range(low, high):
             first[block] = _score(sums[block - low])
     # The first judge's features are made again and not kept: a row is ten times as large as the block's columns.
@@ -476,6 +465,6 @@ def judge(
         )
         second_rows(low, high, wide, blocks, parents, totals, paths, page, first, positive, best, rows)
         sums[:] = 0
-        add_trees(rows, high - low, nodes2, leaves2, roots2, sums)
+        add_trees(rows, high - low, nodes2, values2, roots2, sums)
         for block in range(low, high):
             second[block] = _score(sums[block - low])

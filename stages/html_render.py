@@ -25,6 +25,8 @@ from stages.html_blocks import (
 _PRE, _QUOTE, _ITEM, _LIST = names.PRE, names.QUOTE, names.ITEM, names.LIST
 #: Deeper lists are not indented further: nobody reads them, and an attacker writes them.
 _MAX_INDENT: Final = 8
+#: Bytes that `render` may write for one byte of text: the end of a cell is " | ", and "---|" below a table's head.
+WRITTEN_BYTES: Final = 7
 #: Bytes that `render` may write for one block beside its text: marks, indents, fences, the line below a table's head.
 BLOCK_BYTES: Final = 96
 
@@ -70,8 +72,9 @@ def _pairs(text: Any, begin: int, end: int, opens: int, closes: int) -> bool:
 
 @compiled
 def render(text: Any, text_end: int, wide: Any, narrow: Any, blocks: int, keep: Any, markdown: bool, out: Any) -> int:
-    """Write the blocks that `keep` names to `out` and return the bytes written: at most 4 for each byte of their text
-    and BLOCK_BYTES for each block. Plain text parts blocks by a line break, Markdown by a blank line."""
+    """Write the blocks that `keep` names to `out` and return the bytes written: at most WRITTEN_BYTES for
+    each byte of their text and BLOCK_BYTES for each block. Plain text parts blocks by a line break, Markdown by a blank
+    line."""
     at = 0
     before_row = before_item = False
     for block in range(blocks):

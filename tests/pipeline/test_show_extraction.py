@@ -112,3 +112,20 @@ def test_a_mistake_is_told_with_place_and_way_out(
     result = run(*(argument.format(crawl=crawl, folder=tmp_path) for argument in arguments))
     assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_engine_tamis_shows_what_it_thinks_of_each_block(crawl: Path) -> None:
+    arguments = (crawl, "--url", "http://a.test/1", "--engine", "tamis", "--beside", "trafilatura")
+    ours, theirs = json.loads(run(*arguments, "--json").stdout)["engines"]
+    assert "blocks" not in theirs
+    blocks = {block["text"]: block for block in ours["blocks"]}
+    body = next(text for text in blocks if text.startswith("Page 1: café."))
+    assert blocks[body]["taken"]
+    assert blocks[body]["score"] > 0.5 > blocks["Home About us"]["score"]
+    assert [text for text, block in blocks.items() if block["taken"]] == [
+        line.removeprefix("- ") for line in ours["text"].split("\n")
+    ]
+    shown = " ".join(run(*arguments).stdout.split())
+    assert "words alike" in shown
+    assert f"{blocks[body]['score']:.3f} yes Page 1: café." in shown
+    assert " - Home About us" in shown

@@ -99,6 +99,15 @@ def test_bytes_that_are_no_text_show_it(label: str | None) -> None:
         assert decode(content, declared=label).unreadable > 0.02
 
 
+def test_zero_bytes_strewn_into_a_page_do_not_make_it_utf_16() -> None:
+    page = b"<html><body>" + b"<p>a\0b</p>" * 500
+    decoded = decode(page, declared=None)
+    assert decoded.text == page.decode("ascii")
+    assert decoded.unreadable > 0.05
+    for charset in ("utf-16-le", "utf-16-be"):
+        assert decode(page.replace(b"\0", b"").decode().encode(charset), declared=None).charset == charset
+
+
 def test_nothing_raises() -> None:
     for content in (
         b"",

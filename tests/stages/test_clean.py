@@ -32,7 +32,16 @@ def test_a_title_is_one_line_or_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "share"), [("", 0.0), ("plain\ttext\n", 0.0), ("ab\ufffd\x00", 0.5), ("\x1b[0m", 0.0)]
+    ("text", "share"),
+    [
+        ("", 0.0),
+        ("plain\ttext\n", 0.0),
+        ("ab\ufffd\x00", 0.5),
+        ("\x1b[0m", 0.0),
+        ("é\x80\x9f\xa0", 0.5),
+        ("中\x7f\ud800😀", 0.25),
+        ("\x01a" * 400_000, 0.5),
+    ],
 )
 def test_share_of_unreadable_characters(text: str, share: float) -> None:
     assert unreadable_fraction(text) == share

@@ -85,7 +85,7 @@ def test_nothing_behind_hostile_markup_is_lost(name):
 
 
 def test_memory_is_bounded_by_the_number_of_tags():
-    page = b"<p>word</p>\n" * 20_000
+    page = b"<p>four words and more</p>\n" * 20_000
     found = judged(page, JUDGE)
     assert len(found.blocks) == 20_000
     columns = (found.blocks.wide, found.blocks.narrow, measured(found.blocks).sizes, measured(found.blocks).counts)

@@ -7,7 +7,7 @@ import pytest
 
 from stages import html_names as names
 from stages.extract_tamis import blocks_of, rendered, title_of
-from stages.html_blocks import FLAGS, LIST_DEPTH, ORDINAL, PATH
+from stages.html_blocks import FLAGS, LIST_DEPTH, ORDINAL, PATH, most_blocks
 
 NO_WEIGHTS = np.zeros(names.TOKEN_BUCKETS, np.int16)
 
@@ -156,3 +156,29 @@ def test_markdown_keeps_what_the_page_marks():
 def test_marks_that_do_not_pair_are_left_out_and_fences_outlast_the_code():
     blocks = read("<p>a<b>b<p>c</b>d<pre>x ``` y</pre>")
     assert rendered(blocks, np.ones(len(blocks), bool), markdown=True) == "ab\n\ncd\n\n````\nx ``` y\n````"
+
+
+def test_a_row_of_empty_cells_has_room_for_its_marks():
+    blocks = read("<table><tr><td>a" + "<td>" * 50_000 + "<td>b</table>")
+    assert len(blocks) == 1
+    every = np.ones(1, bool)
+    assert rendered(blocks, every, markdown=False) == "a" + " | " * 50_001 + "b"
+    first, second = rendered(blocks, every, markdown=True).split("\n")
+    assert first == "| a" + " | " * 50_001 + "b |"
+    assert second == "|" + "---|" * 50_002
+
+
+def test_a_page_of_nothing_but_tags_has_fewer_blocks_and_all_of_its_text():
+    words = [f"w{number}" for number in range(40_000)]
+    page = "<ul>" + "".join(f"<li>{word}" for word in words) + "</ul><p>the end"
+    blocks = read(page)
+    assert 0.9 * most_blocks(len(page)) < len(blocks) <= most_blocks(len(page))
+    assert len(blocks.parents) <= most_blocks(len(page))
+    assert [blocks.plain(block) for block in range(500)] == words[:500]
+    every = rendered(blocks, np.ones(len(blocks), bool), markdown=False)
+    assert every.replace("- ", "").split() == [*words, "the", "end"]
+
+
+def test_a_long_page_of_ordinary_blocks_has_them_all():
+    page = "<div>" + "".join(f"<p>Paragraph {number} has forty bytes of text.</p>\n" for number in range(30_000))
+    assert len(read(page)) == 30_000
