@@ -12,12 +12,14 @@ Prints JSON: CPU seconds of the pipeline with its children, pages read, pages wi
 """
 
 import json
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import fasttext
+import trafilatura  # noqa: F401 - the process that extracts is forked from this one and need not load it
 from datatrove.data import Document
 from datatrove.pipeline.extractors import Trafilatura
 from datatrove.pipeline.filters import (
@@ -67,7 +69,9 @@ def main(until: str, folder: str, model: str) -> dict[str, Any]:
     for step in filters if until == "verdict" else ():
         documents = step(documents)
     kept = [document.metadata["url"] for document in documents]
-    # The process that extracts has ended with the step, so its time is among that of ended children.
+    # The process that extracts ends with the step; once it has, its time is among that of ended children.
+    for child in multiprocessing.active_children():
+        child.join()
     return {"seconds": sum(os.times()[:4]) - before, **counts, "kept": kept}
 
 
