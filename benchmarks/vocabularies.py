@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.tokens import GPT2_ENTRIES, LEARNED_ENTRIES, library_learn
-from pipeline.parts import peak_memory_bytes
+from pipeline.memory import peak_bytes
 from pipeline.recipe import load_recipe
 from pipeline.run import Options, run
 from pipeline.texts import read_texts, text_files
@@ -84,11 +84,11 @@ def learn_once(side: str, file: Path, size_bytes: int) -> None:
     """One learning in this process; prints what it took as JSON."""
     settings = BPESettings(vocab_size=LEARNED_ENTRIES)
     texts = first_texts(file, size_bytes)
-    before = peak_memory_bytes()
+    before = peak_bytes()
     wall, cpu = time.perf_counter(), time.process_time()
     learn(texts, settings) if side == "ours" else library_learn(texts, settings)
     took = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
-    print(json.dumps({**took, "memory": peak_memory_bytes(), "before": before}))
+    print(json.dumps({**took, "memory": peak_bytes(), "before": before}))
 
 
 def learning(file: Path, *, megabytes: Sequence[int], rounds: int) -> None:
