@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.exits import told
+from pipeline.report.place import run_here
 
 #: The only address that the server listens on. There is no option for another one: who wants to read from afar makes
 #: a tunnel (ssh -L), which asks who they are.
@@ -42,8 +43,10 @@ def browse_command(
             from pipeline.browse.shelf import Shelf
         except ModuleNotFoundError as error:
             raise ValueError(f"{error.name} is not installed: pip install 'tamis[browse]'") from error
-        shelf, token = Shelf(run_folder, work=work), secrets.token_urlsafe(24)
-        with listening(port) as listener:
+        token = secrets.token_urlsafe(24)
+        # The parts of a run in a store are read again with every page: they are brought to the local disk (TMPDIR).
+        with run_here(run_folder) as here, listening(port) as listener:
+            shelf = Shelf(str(here), work=work)
             config = uvicorn.Config(
                 application(shelf, token=token), log_level="warning", lifespan="off", server_header=False
             )

@@ -94,7 +94,7 @@ class Shelf:
         """Where the database finds a folder. The name of a local one may hold what it takes for a pattern (a*, [b]),
         so it gets a link to go by."""
         if not files.local:
-            return files.base
+            return files.root.rstrip("/")
         link = Path(self._spill.name, name)
         link.symlink_to(files.base)
         return str(link)

@@ -6,25 +6,23 @@ are shown. Every draw is keyed by the document's id, so the same run shows the s
 
 import hashlib
 import heapq
-import itertools
-import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.files import Files
+from pipeline.report.batches import batches, parts
 from pipeline.report.clusters import Cluster, largest_clusters
-from pipeline.report.histogram import Histogram
+from pipeline.report.histogram import Histogram, histograms
 from pipeline.report.lengths import Lengths, token_lengths
 from pipeline.report.offending import offending, pieces, window
-from pipeline.report.scores import Judged, judged_columns
+from pipeline.report.scores import judged_columns
 from pipeline.stage_texts import texts_of
 
 SAMPLES = 20
@@ -33,10 +31,6 @@ QUARANTINE_ROWS = 200
 #: Hosts, reasons by host, languages: the rarest half is forgotten when there are more kinds than this, so counts of
 #: rare kinds are lower bounds on crawls of over 100,000 hosts.
 _MAX_KINDS = 100_000
-BINS = 40
-#: A count whose largest value passes this is drawn on a logarithmic axis.
-_LOG_ABOVE = 200
-_BATCH_ROWS = 65_536
 #: Rows at a time where texts are read: some tens of MB.
 _TEXT_ROWS = 4096
 _EXCERPT_CHARACTERS = 600
@@ -102,10 +96,10 @@ class Gathered:
 def gather(out: Path, manifest: Mapping[str, Any]) -> Gathered:
     """Everything that the page needs from `kept/` and `ledger/`."""
     found = Gathered()
-    kept, ledger = _files(out, "kept"), _files(out, "ledger")
+    kept, ledger = parts(out, "kept"), parts(out, "ledger")
     judged = judged_columns(manifest["recipe"].get("stages", []))
     pairs = _read_ledger(ledger, found)
-    found.clusters = largest_clusters(found.partners, _batches(ledger, [*_LEDGER, "partner", "excerpt"]), _draw)
+    found.clusters = largest_clusters(found.partners, batches(ledger, [*_LEDGER, "partner", "excerpt"]), _draw)
     wanted = {row["partner"] for row in pairs} | {cluster.partner for cluster in found.clusters}
     _read_kept(kept, found)
     drawn = set(_smallest_ids(kept, SAMPLES))
@@ -115,7 +109,7 @@ def gather(out: Path, manifest: Mapping[str, Any]) -> Gathered:
     found.pairs = [Pair(dropped=row, kept=texts.get(row["partner"])) for row in pairs]
     found.partner_texts = {name: texts[name] for name in sorted(wanted & texts.keys())}
     found.objected = _objected(found, manifest)
-    found.histograms = [_histogram(name, kept, ledger, judged.get(name)) for name in _score_columns(kept)]
+    found.histograms = histograms(_score_columns(kept), kept, ledger, judged)
     # Those that a rule judged come first, in the order of the recipe.
     order = {name: place for place, name in enumerate(judged)}
     found.histograms.sort(key=lambda histogram: order.get(histogram.column, len(order)))
@@ -134,18 +128,6 @@ def _objected(found: Gathered, manifest: Mapping[str, Any]) -> dict[str, list[tu
     return shown
 
 
-def _files(out: Path, folder: str) -> list[Path]:
-    return sorted(path for path in (out / folder).glob("*.parquet") if not path.name.startswith("."))
-
-
-def _batches(files: list[Path], columns: list[str], *, rows: int = _BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-    for path in files:
-        with pq.ParquetFile(path) as file:
-            present = [name for name in columns if name in file.schema_arrow.names]
-            if present:
-                yield from file.iter_batches(batch_size=rows, columns=present)
-
-
 def _draw(name: str) -> bytes:
     return hashlib.blake2b(name.encode(), key=_KEY, digest_size=8).digest()
 
@@ -154,7 +136,7 @@ def _read_ledger(files: list[Path], found: Gathered) -> list[dict[str, Any]]:
     """Counts, the quarantine and drawn rows go to `found`; gives drawn rows of duplicates that name a partner."""
     drawn: list[tuple[bytes, dict[str, Any]]] = []
     pairs: list[tuple[bytes, dict[str, Any]]] = []
-    for batch in _batches(files, [*_LEDGER, "end", "outcome", "partner", "detail", "excerpt"]):
+    for batch in batches(files, [*_LEDGER, "end", "outcome", "partner", "detail", "excerpt"]):
         _count_pairs(found.reasons, batch["stage"], batch["reason"])
         _count_pairs(found.dropped_hosts, _hosts(batch["url"]), batch["reason"])
         _count_pairs(found.dropped_sources, batch["source"], batch["reason"])
@@ -188,7 +170,7 @@ def _keep_smallest(
 
 
 def _read_kept(files: list[Path], found: Gathered) -> None:
-    for batch in _batches(files, ["url", "language", "media_type"]):
+    for batch in batches(files, ["url", "language", "media_type"]):
         for name, counter in (("language", found.languages), ("media_type", found.media_types)):
             if name in batch.schema.names:
                 _count(counter, batch[name])
@@ -225,7 +207,7 @@ def _forget_rare(counter: Counter[Any]) -> None:
 
 def _smallest_ids(files: list[Path], count: int) -> list[str]:
     best: list[tuple[bytes, str]] = []
-    for batch in _batches(files, ["id"]):
+    for batch in batches(files, ["id"]):
         best = heapq.nsmallest(count, [*best, *((_draw(name), name) for name in batch["id"].to_pylist())])
     return [name for _, name in best]
 
@@ -234,7 +216,7 @@ def _texts(files: list[Path], ids: set[str], lengths: Lengths) -> dict[str, Kept
     """The rows with these ids and the beginnings of their texts; all texts are measured on the way."""
     found: dict[str, KeptSample] = {}
     wanted = pa.array(sorted(ids), pa.string())
-    for batch in _batches(files, [*_SHOWN, "text"], rows=_TEXT_ROWS):
+    for batch in batches(files, [*_SHOWN, "text"], rows=_TEXT_ROWS):
         lengths.add_texts(batch["text"])
         for row in batch.filter(pc.is_in(batch["id"], value_set=wanted)).to_pylist():
             text = row.pop("text")
@@ -252,62 +234,6 @@ def _score_columns(files: list[Path]) -> list[str]:
     schema = pq.read_schema(files[0])
     numbers = (pa.types.is_floating, pa.types.is_integer)
     return [one.name for one in schema if one.name not in _NOT_SCORES and any(is_(one.type) for is_ in numbers)]
-
-
-def _histogram(name: str, kept: list[Path], ledger: list[Path], judged: Judged | None) -> Histogram:
-    def dropped() -> Iterator[np.ndarray]:
-        if judged is None:
-            return
-        for batch in _batches(ledger, ["stage", "reason", "detail", "measured"]):
-            yield _numbers(batch.filter(judged.matches(batch))["measured"])
-
-    def survived() -> Iterator[np.ndarray]:
-        for batch in _batches(kept, [name]):
-            yield _numbers(batch[name])
-
-    low, high = math.inf, -math.inf
-    for values in itertools.chain(survived(), dropped()):
-        if len(values):
-            low, high = min(low, float(values.min())), max(high, float(values.max()))
-    limits = judged.limits if judged else []
-    # A limit that no document comes near (100,000 words) would squeeze all others into one bin.
-    near = [limit for _, limit in limits if low - (high - low) <= limit <= high + (high - low)]
-    low, high = min([low, *near]), max([high, *near])
-    if not math.isfinite(low):
-        low, high = 0.0, 1.0
-    log = low >= 0 and high > _LOG_ABOVE
-    edges = _edges(low, high, log=log)
-    return Histogram(
-        column=name,
-        edges=edges.tolist(),
-        kept=_counts(survived(), edges),
-        dropped=_counts(dropped(), edges),
-        limits=[limit for limit in limits if low <= limit[1] <= high],
-        log=log,
-    )
-
-
-def _edges(low: float, high: float, *, log: bool) -> np.ndarray:
-    if high <= low:
-        high = low + 1
-    if log:
-        edges = np.expm1(np.linspace(math.log1p(low), math.log1p(high), BINS + 1))
-    else:
-        edges = np.linspace(low, high, BINS + 1)
-    edges[0], edges[-1] = low, high  # exact: what lies on them counts
-    return edges
-
-
-def _numbers(values: pa.Array) -> np.ndarray:
-    numbers = pc.cast(values.drop_null(), pa.float64()).to_numpy(zero_copy_only=False)
-    return np.asarray(numbers[np.isfinite(numbers)])
-
-
-def _counts(batches: Iterator[np.ndarray], edges: np.ndarray) -> list[int]:
-    total = np.zeros(len(edges) - 1, dtype=np.int64)
-    for values in batches:
-        total += np.histogram(values, edges)[0]
-    return [int(count) for count in total]
 
 
 def by_host(found: Gathered, rows: int) -> list[tuple[str, int, int, str]]:

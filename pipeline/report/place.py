@@ -17,17 +17,17 @@ def report_of(out: str, *, against: str | None = None) -> str:
     and removed again: the page reads the parts several times.
     """
     with ExitStack() as held:
-        other = held.enter_context(_here(against)) if against else None
+        other = held.enter_context(run_here(against)) if against else None
         files = Files(out)
         if files.local:
             return str(write_report(Path(files.base), against=other))
-        files.write_bytes(REPORT, write_report(held.enter_context(_here(out)), against=other).read_bytes())
+        files.write_bytes(REPORT, write_report(held.enter_context(run_here(out)), against=other).read_bytes())
     return f"{out.rstrip('/')}/{REPORT}"
 
 
 @contextmanager
-def _here(out: str) -> Iterator[Path]:
-    """A finished run on the local disk: where it lies, or what the page needs of it in a folder for the moment."""
+def run_here(out: str) -> Iterator[Path]:
+    """A finished run on the local disk: where it lies, or its manifest and documents in a folder for the moment."""
     files = Files(out)
     if files.local:
         yield Path(files.base)
