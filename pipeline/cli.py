@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 failed (the run, a check), 2 the user's mistake (recipe, o
 import functools
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,13 +15,16 @@ from rich.table import Table
 
 from pipeline import classifier, extractor, shards, vocabulary
 from pipeline.ablation import command as ablation
+from pipeline.browse.command import browse_command
 from pipeline.contamination import as_json as findings_json
 from pipeline.contamination import as_text
 from pipeline.contamination import contamination as find_items
 from pipeline.dups import dups as show_dups
+from pipeline.estimate import estimate_corpus_command
 from pipeline.exits import told
 from pipeline.explain import explain as explain_document
 from pipeline.housekeeping import gc_command
+from pipeline.log import JsonLines
 from pipeline.phases.mix import mix_text
 from pipeline.phases.order import order_text
 from pipeline.plan import plan as plan_recipe
@@ -47,6 +49,7 @@ app.add_typer(vocabulary.app, name="tokenizer", help="Learn a vocabulary, or mea
 app.add_typer(ablation.app, name="ablate", help="What each data choice is worth: variants x seeds to verdicts.")
 app.add_typer(shards.app, name="shards", help="Look at token shards, or export them.")
 
+app.command("browse")(browse_command)
 app.command("gc")(gc_command)
 app.command("remove")(remove_command)
 app.command("status")(status_command)
@@ -86,21 +89,23 @@ def run(
     or 1,
     ray_address: Annotated[str | None, typer.Option(help="a running Ray cluster's address")] = None,
     sets: Sets = None,
+    log: Annotated[str, typer.Option(help="progress on standard error: text, or json (one object a line)")] = "text",
     as_json: AsJson = False,
 ) -> None:
     """Take a crawl through every stage of a recipe. Interrupted, the same command goes on where it stopped."""
     with told():
         if runner not in ("ray", "inline"):
             raise RecipeError(f"--runner {runner!r}: choose ray or inline")
+        if log not in ("text", "json"):
+            raise RecipeError(f"--log {log!r}: choose text or json")
         chosen = _recipe(recipe, inputs, sets, sample)
         place = out or f"tamis-out/{chosen.name}"
         options = Options(
             out=place, work=work or default_work(place), runner=runner, workers=workers, ray_address=ray_address
         )
-        with Terminal() as progress:
+        with JsonLines() if log == "json" else Terminal() as progress:
             manifest = run_recipe(chosen, options, progress=progress)
-        for warning in manifest["warnings"]:
-            print(f"tamis: warning: {warning['message']}", file=sys.stderr)
+            progress.closing(manifest)
         report_path = report_of(place)
         if as_json:
             print(json.dumps(manifest, indent=1, sort_keys=True))
@@ -221,10 +226,13 @@ def contamination(run_folder: RunFolder, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def report(run_folder: RunFolder) -> None:
+def report(
+    run_folder: RunFolder,
+    against: Annotated[str | None, typer.Option(help="another finished run to compare it with")] = None,
+) -> None:
     """Write the run's report.html again: one self-contained page."""
     with told():
-        print(report_of(run_folder))
+        print(report_of(run_folder, against=against))
 
 
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -246,6 +254,9 @@ def generate(context: typer.Context) -> None:
 
 estimate_app = typer.Typer(no_args_is_help=True, help="What a piece of work would cost, without doing it.")
 app.add_typer(estimate_app, name="estimate")
+
+
+estimate_app.command("corpus")(estimate_corpus_command)
 
 
 @estimate_app.command("train", context_settings=_PASS_ON)

@@ -71,7 +71,7 @@ def _story(out: str, manifest: Mapping[str, Any], parts: Files, folder: str, row
     ]
     stages = [stage["stage"] for stage in manifest["counts"]["stages"]]
     kept = folder == "kept"
-    values = _measured(manifest, parts, row)
+    values = measured_values(manifest, parts, row)
     taken = cuts(manifest, parts, row)
     for stage in stages if kept else stages[: stages.index(row["stage"])]:
         told = {name: value for name, value in values.get(stage, {}).items() if value is not None}
@@ -98,7 +98,7 @@ def _story(out: str, manifest: Mapping[str, Any], parts: Files, folder: str, row
     return "\n".join(lines)
 
 
-def _measured(manifest: Mapping[str, Any], parts: Files, row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def measured_values(manifest: Mapping[str, Any], parts: Files, row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Stage -> column -> the value that the stage judged, as far as the work folder still holds it."""
     values: dict[str, dict[str, Any]] = {}
     for split in manifest["splits"]:

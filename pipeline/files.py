@@ -306,6 +306,11 @@ class Files:
                 rows += parquet.read_row_group(group).num_rows
         return rows
 
+    def schema(self, name: str) -> pa.Schema:
+        """The columns of a Parquet file, by its footer alone."""
+        with self.open(name) as source, pq.ParquetFile(source) as parquet:
+            return parquet.schema_arrow
+
     def count_rows(self, name: str) -> int:
         """Rows of a Parquet file, by its footer alone."""
         with self.open(name) as source, pq.ParquetFile(source) as parquet:

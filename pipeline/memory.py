@@ -28,6 +28,22 @@ def peak_bytes() -> int:
     return int(own + max(ended, living))
 
 
+def cpu_seconds() -> float:
+    """CPU seconds that this process has used so far, and with it its parser child, living or ended. A difference of
+    two is what a task cost, however busy the machine was."""
+    own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    living = sum(_cpu_of(child) for child in psutil.Process().children() if _is_parser(child))
+    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime + living
+
+
+def _cpu_of(child: psutil.Process) -> float:
+    """CPU seconds of a child and of those of its own that have ended; 0 if it is gone: then it counts as ended."""
+    try:
+        return float(sum(child.cpu_times()[:4]))
+    except psutil.Error:
+        return 0.0
+
+
 def _is_parser(child: psutil.Process) -> bool:
     """Whether a child process is a parser child, and not something else that this process has started."""
     try:

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.files import Files, Written
-from pipeline.memory import give_back, peak_bytes
+from pipeline.memory import cpu_seconds, give_back, peak_bytes
 
 _COMMIT = ".commit.json"
 
@@ -44,14 +44,15 @@ class Task:
 class Commit:
     """A finished part: its files by suffix, what it counted, and what was observed while it was made.
 
-    `observed` (seconds, peak memory) belongs to the run that did the work: it never enters a key or a root hash.
+    `observed` (seconds, CPU seconds, peak memory, slowest records) belongs to the run that did the work: it never
+    enters a key or a root hash.
     """
 
     phase: str
     unit: str
     files: Mapping[str, Written]
     counts: Mapping[str, Any]
-    observed: Mapping[str, float]
+    observed: Mapping[str, Any]
 
     @property
     def content_hashes(self) -> list[str]:
@@ -66,6 +67,8 @@ class Output:
         self.files = files
         self._stem = f"{phase}/{unit}"
         self.written: dict[str, Written] = {}
+        #: What else was seen while the part was made: for people, outside of every key and hash.
+        self.observed: dict[str, Any] = {}
 
     def table(self, suffix: str, table: pa.Table, **options: Any) -> None:
         self.written[suffix] = self.files.write_table(f"{self._stem}.{suffix}.parquet", table, **options)
@@ -132,13 +135,15 @@ def execute(work: str, task: Task) -> Commit:
     files.fence = fence
     module, _, name = task.function.partition(":")
     output = Output(files, task.phase, task.unit)
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), cpu_seconds()
     try:
         counts = getattr(importlib.import_module(module), name)(output, **task.arguments)
     except OvertakenError:
         return read_commit(files, task.phase, task.unit)
     observed = {
+        **output.observed,
         "seconds": round(time.perf_counter() - started, 4),
+        "cpu_seconds": round(max(0.0, cpu_seconds() - spent), 4),
         "peak_memory_bytes": float(peak_bytes()),
     }
     give_back()

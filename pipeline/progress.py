@@ -3,7 +3,8 @@
 import sys
 import time
 from collections import Counter
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -89,3 +90,8 @@ class Terminal:
     def end(self, phase: str) -> None:
         if self._live:
             self._bars.update(self._tasks[phase], refresh=True)
+
+    def closing(self, manifest: Mapping[str, Any]) -> None:
+        """What the finished run warns of."""
+        for warning in manifest["warnings"]:
+            self._console.print(f"tamis: warning: {warning['message']}", highlight=False, markup=False, soft_wrap=True)

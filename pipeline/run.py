@@ -313,6 +313,11 @@ def _phases(engine: Engine) -> list[dict[str, Any]]:
             "units": len(commits),
             "executed": engine.executed.get(phase, 0),
             "seconds": round(sum(commit.observed["seconds"] for commit in commits), 3),
+            # Parts that an earlier version made did not count it.
+            "cpu_seconds": round(
+                sum(commit.observed.get("cpu_seconds", commit.observed["seconds"]) for commit in commits), 3
+            ),
+            "bytes": sum(file.size_bytes for commit in commits for file in commit.files.values()),
         }
         for phase, commits in engine.commits.items()
     ]

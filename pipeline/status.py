@@ -62,6 +62,7 @@ def status(out: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{out}: no {NOTE} there, so no run was begun. Give the folder named by --out.")
     note, pid, now = json.loads(files.read(NOTE)), holder(out), time.time()
     work, slowest, reasons, peak = Files(note["work"]), [], Counter[str](), 0.0
+    records: list[dict[str, Any]] = []
     phases = []
     for entry in note["phases"]:
         phase = entry["phase"]
@@ -70,6 +71,9 @@ def status(out: str) -> dict[str, Any]:
         dropped = sum((rejected(commit) for commit in commits), Counter[str]())
         reasons += dropped
         slowest += [(commit.observed["seconds"], phase, commit.unit) for commit in commits]
+        for commit in commits:
+            records += commit.observed.get("slowest_records", [])
+        records = sorted(records, key=lambda one: (-one["seconds"], one["source"], one["offset"]))[:_SLOWEST]
         phases.append(_progress(entry, done=min(len(commits), entry["total"]), rejected=dropped, now=now))
     if note["finished"] is not None:
         state = "finished"
@@ -83,6 +87,7 @@ def status(out: str) -> dict[str, Any]:
     return {
         "state": state, "pid": pid, "seconds": round((note["finished"] or now) - note["started"], 1),
         "work": note["work"], "phases": phases, "rejected": dict(reasons.most_common()), "slowest": slow,
+        "slowest_records": records,
         "peak_worker_memory_bytes": int(peak),
     }  # fmt: skip
 
@@ -120,6 +125,10 @@ def status_text(found: Mapping[str, Any]) -> str:
     if found["rejected"]:
         lines.append("rejected  " + ", ".join(f"{name} {count:,}" for name, count in found["rejected"].items()))
     lines += [f"slow      {one['seconds']:.1f} s  {one['phase']}, unit {one['unit']}" for one in found["slowest"]]
+    lines += [
+        f"record    {one['seconds']:.1f} s  {one['source']} at {one['offset']}  {one['url']}"
+        for one in found["slowest_records"]
+    ]
     lines.append(f"memory    {found['peak_worker_memory_bytes'] / 1e6:,.0f} MB at most in one worker")
     return "\n".join(lines)
 

@@ -77,7 +77,9 @@ def measure(docs: pa.Table, settings: WordListSettings, resources: Mapping[str, 
         line = one_line(text, lowercase=True)
         best, best_characters, best_name = 0, 0, None
         for name in names:
-            count, characters = _occurrences(line, resources[name])
+            spans = occurrences(line, resources[name])
+            count = len(spans)
+            characters = sum(end - start - line.count(" ", start, end) for start, end in spans)
             if count > best:
                 best, best_characters, best_name = count, characters, name
         counts.append(best)
@@ -118,8 +120,8 @@ def resources(settings: WordListSettings) -> tuple[Resource, ...]:
     )
 
 
-def _occurrences(line: str, automaton: Any) -> tuple[int, int]:
-    """How often entries occur, the longest where they overlap, and the characters other than spaces in them."""
+def occurrences(line: str, automaton: Any) -> list[tuple[int, int]]:
+    """Where entries stand in a line of small letters, in order, the longest where they overlap."""
     spans = []
     for last, (length, bounded_before, bounded_behind) in automaton.iter(line):
         start, end = last + 1 - length, last + 1
@@ -128,13 +130,11 @@ def _occurrences(line: str, automaton: Any) -> tuple[int, int]:
         if bounded_behind and end < len(line) and _bounded(line[end]):
             continue
         spans.append((start, -end))
-    count = characters = reached = 0
+    found: list[tuple[int, int]] = []
     for start, negative_end in sorted(spans):
-        if start >= reached:
-            reached = -negative_end
-            count += 1
-            characters += reached - start - line.count(" ", start, reached)
-    return count, characters
+        if not found or start >= found[-1][1]:
+            found.append((start, -negative_end))
+    return found
 
 
 def _bounded(character: str) -> bool:

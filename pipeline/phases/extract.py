@@ -7,6 +7,8 @@ ended was shown a decoy and is read again from the right place.
 
 import atexit
 import hashlib
+import heapq
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -59,6 +61,8 @@ EXTENTS = pa.schema([pa.field("start", pa.int64()), pa.field("end", pa.int64()),
 LOAD_REASONS = frozenset({"timeout"})
 #: Sampling looks at this many leading hex digits of the id: 64 bits, so that any fraction is met to 1e-16.
 _SAMPLE_DIGITS = 16
+#: Records whose extraction took longest that a part names, for `tamis status`.
+_SLOWEST = 5
 
 
 def document_id(source: str, offset: int, record: int) -> str:
@@ -83,6 +87,17 @@ class _Books:
     nondeterministic: int = 0
     #: Ledger rows of what was ruled out before, by (offset, record).
     ruled_out: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    #: (seconds, offset, record, url) of those that took longest.
+    slowest: list[tuple[float, int, int, str]] = field(default_factory=list)
+
+    def timed(self, document: Document, settings: ExtractSettings, **options: Any) -> Extracted:
+        """What the parser child makes of a document; how long that took is remembered."""
+        started = time.perf_counter()
+        extracted = parser_child().call(raw_record(document), settings, **options)
+        seconds = round(time.perf_counter() - started, 4)
+        entry = (seconds, document.offset, document.record, document.url or "")
+        self.slowest = heapq.nlargest(_SLOWEST, [*self.slowest, entry])
+        return extracted
 
     def skip(self, record_type: str) -> None:
         self.skipped[record_type] = self.skipped.get(record_type, 0) + 1
@@ -117,6 +132,10 @@ def run(
     output.table("ledger", pa.Table.from_pylist(ledger, schema=LEDGER_PART))
     extents = [{"start": extent.start, "end": extent.end, "kind": extent.kind} for extent in chain.extents]
     output.table("extents", pa.Table.from_pylist(extents, schema=EXTENTS))
+    output.observed["slowest_records"] = [
+        {"seconds": seconds, "source": split.source.name, "offset": offset, "record": record, "url": url}
+        for seconds, offset, record, url in books.slowest
+    ]
     return {
         "stages": {"read": books.read.as_json(), label: books.extract.as_json()},
         "records_skipped": dict(sorted(books.skipped.items())),
@@ -163,10 +182,7 @@ def _extracted(
             books.nondeterministic += gone["reason"] in LOAD_REASONS
             books.reject({**gone, "end": found.end}, stage=gone["stage"], count=books.extract)
             continue
-        if found.text is not None:
-            extracted = ready_text(found.text, settings)
-        else:
-            extracted = parser_child().call(raw_record(found), settings)
+        extracted = ready_text(found.text, settings) if found.text is not None else books.timed(found, settings)
         if extracted.reason in STOPPED:
             waiting.append((found, None))
         elif waiting:
@@ -174,7 +190,7 @@ def _extracted(
         else:
             yield found, extracted
     for document, done in waiting:
-        extracted = done or parser_child().call(raw_record(document), settings, budget_factor=RETRY_FACTOR)
+        extracted = done or books.timed(document, settings, budget_factor=RETRY_FACTOR)
         if done is None and extracted.reason in LOAD_REASONS:
             books.nondeterministic += 1
         yield document, extracted

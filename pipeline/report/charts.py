@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
-from pipeline.report.gather import Histogram
+from pipeline.report.histogram import Histogram
 
 #: Pixels of the drawing; the page scales it to the width that there is.
 _WIDTH = 360

@@ -6,20 +6,24 @@ are shown. Every draw is keyed by the document's id, so the same run shows the s
 
 import hashlib
 import heapq
-import itertools
-import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.report.scores import Judged, judged_columns
+from pipeline.files import Files
+from pipeline.report.batches import batches, parts
+from pipeline.report.clusters import Cluster, largest_clusters
+from pipeline.report.histogram import Histogram, histograms
+from pipeline.report.lengths import Lengths, token_lengths
+from pipeline.report.offending import offending, pieces, window
+from pipeline.report.scores import judged_columns
+from pipeline.stage_texts import texts_of
 
 SAMPLES = 20
 PAIRS = 10
@@ -27,28 +31,15 @@ QUARANTINE_ROWS = 200
 #: Hosts, reasons by host, languages: the rarest half is forgotten when there are more kinds than this, so counts of
 #: rare kinds are lower bounds on crawls of over 100,000 hosts.
 _MAX_KINDS = 100_000
-BINS = 40
-#: A count whose largest value passes this is drawn on a logarithmic axis.
-_LOG_ABOVE = 200
-_BATCH_ROWS = 65_536
+#: Rows at a time where texts are read: some tens of MB.
+_TEXT_ROWS = 4096
 _EXCERPT_CHARACTERS = 600
 _KEY = b"tamis report"
+_LEDGER = ("id", "source", "offset", "record", "url", "stage", "reason", "measured", "threshold")
+#: Columns that the page shows of a kept document, besides its text.
+_SHOWN = ("id", "source", "offset", "record", "url", "title", "language", "quality_score")
 #: Columns that are numbers and no scores.
 _NOT_SCORES = frozenset({"offset", "record"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Histogram:
-    """Counts of one column among kept documents, and of the measured values of those dropped by it."""
-
-    column: str
-    #: BINS + 1 increasing values, in the column's unit.
-    edges: list[float]
-    kept: list[int]
-    dropped: list[int]
-    #: Limits from the recipe, and what each is called there.
-    limits: list[tuple[str, float]]
-    log: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,17 +56,38 @@ class Pair:
     kept: KeptSample | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """Documents that did not survive, by name and reason."""
+
+    columns: list[str]
+    #: (name, documents by column, documents for other reasons)
+    rows: list[tuple[str, list[int], int]]
+
+
 @dataclass
 class Gathered:
     """What the page shows. Mutable while it is gathered."""
 
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)  # (stage, reason)
     dropped_hosts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (host, reason)
+    dropped_sources: Counter[tuple[str, str]] = field(default_factory=Counter)  # (source, reason)
     kept_hosts: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
+    dropped_languages: Counter[str] = field(default_factory=Counter)  # as the language stage found them
     media_types: Counter[str] = field(default_factory=Counter)
     quarantined: list[dict[str, Any]] = field(default_factory=list)
     dropped: list[dict[str, Any]] = field(default_factory=list)
+    #: id -> the part of a dropped document's text that its rule objected to: (piece, whether it is marked). Those whose
+    #: texts are gone with the work folder are not there.
+    objected: dict[str, list[tuple[str, bool]]] = field(default_factory=dict)
+    #: Ids that were taken down after the run: nothing of their text, nor of their duplicates', is shown.
+    removed: set[str] = field(default_factory=set)
+    partners: Counter[str] = field(default_factory=Counter)  # documents removed for being like this one
+    clusters: list[Cluster] = field(default_factory=list)
+    partner_texts: dict[str, "KeptSample"] = field(default_factory=dict)
+    lengths: Lengths = field(default_factory=Lengths)
+    token_lengths: Lengths = field(default_factory=Lengths)
     kept: list[KeptSample] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     histograms: list[Histogram] = field(default_factory=list)
@@ -84,32 +96,36 @@ class Gathered:
 def gather(out: Path, manifest: Mapping[str, Any]) -> Gathered:
     """Everything that the page needs from `kept/` and `ledger/`."""
     found = Gathered()
-    kept, ledger = _files(out, "kept"), _files(out, "ledger")
+    kept, ledger = parts(out, "kept"), parts(out, "ledger")
     judged = judged_columns(manifest["recipe"].get("stages", []))
     pairs = _read_ledger(ledger, found)
-    wanted = {row["partner"] for row in pairs}
+    found.clusters = largest_clusters(found.partners, batches(ledger, [*_LEDGER, "partner", "excerpt"]), _draw)
+    wanted = {row["partner"] for row in pairs} | {cluster.partner for cluster in found.clusters}
     _read_kept(kept, found)
     drawn = set(_smallest_ids(kept, SAMPLES))
-    texts = _texts(kept, drawn | wanted)
+    texts = _texts(kept, drawn | wanted, found.lengths)
+    found.token_lengths = token_lengths(out / "shards")
     found.kept = [texts[name] for name in sorted(drawn & texts.keys(), key=_draw)]
     found.pairs = [Pair(dropped=row, kept=texts.get(row["partner"])) for row in pairs]
-    found.histograms = [_histogram(name, kept, ledger, judged.get(name)) for name in _score_columns(kept)]
+    found.partner_texts = {name: texts[name] for name in sorted(wanted & texts.keys())}
+    found.objected = _objected(found, manifest)
+    found.histograms = histograms(_score_columns(kept), kept, ledger, judged)
     # Those that a rule judged come first, in the order of the recipe.
     order = {name: place for place, name in enumerate(judged)}
     found.histograms.sort(key=lambda histogram: order.get(histogram.column, len(order)))
     return found
 
 
-def _files(out: Path, folder: str) -> list[Path]:
-    return sorted(path for path in (out / folder).glob("*.parquet") if not path.name.startswith("."))
-
-
-def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
-    for path in files:
-        with pq.ParquetFile(path) as file:
-            present = [name for name in columns if name in file.schema_arrow.names]
-            if present:
-                yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=present)
+def _objected(found: Gathered, manifest: Mapping[str, Any]) -> dict[str, list[tuple[str, bool]]]:
+    """For each drawn document that was dropped, as far as its text is still there: the part with the first offence."""
+    rows = [row for row in found.dropped if not {row["id"], row["partner"]} & found.removed]
+    texts = texts_of(manifest, Files(manifest["observed"]["work"]), rows) if "work" in manifest["observed"] else {}
+    shown = {}
+    for row in rows:
+        if text := texts.get(row["id"]):
+            spans = offending(row, text, manifest["recipe"].get("stages", []))
+            shown[row["id"]] = pieces(*window(text, spans, _EXCERPT_CHARACTERS))
+    return shown
 
 
 def _draw(name: str) -> bytes:
@@ -120,18 +136,27 @@ def _read_ledger(files: list[Path], found: Gathered) -> list[dict[str, Any]]:
     """Counts, the quarantine and drawn rows go to `found`; gives drawn rows of duplicates that name a partner."""
     drawn: list[tuple[bytes, dict[str, Any]]] = []
     pairs: list[tuple[bytes, dict[str, Any]]] = []
-    columns = ["id", "source", "offset", "record", "url", "stage", "reason", "outcome", "measured", "threshold"]
-    for batch in _batches(files, [*columns, "partner", "detail", "excerpt"]):
+    for batch in batches(files, [*_LEDGER, "end", "outcome", "partner", "detail", "excerpt"]):
         _count_pairs(found.reasons, batch["stage"], batch["reason"])
         _count_pairs(found.dropped_hosts, _hosts(batch["url"]), batch["reason"])
+        _count_pairs(found.dropped_sources, batch["source"], batch["reason"])
+        _count(found.dropped_languages, _found_languages(batch))
+        found.removed.update(batch.filter(pc.equal(batch["reason"], "removed"))["id"].to_pylist())
         is_dropped = pc.equal(batch["outcome"], "dropped")
         for row in batch.filter(pc.invert(is_dropped)).to_pylist()[: QUARANTINE_ROWS - len(found.quarantined)]:
             found.quarantined.append(row)
         drawn = _keep_smallest(drawn, batch.filter(is_dropped), SAMPLES)
         is_pair = pc.and_(pc.is_valid(batch["partner"]), pc.is_in(batch["reason"], pa.array(["near_dup", "exact_dup"])))
+        _count(found.partners, batch.filter(is_pair)["partner"])
         pairs = _keep_smallest(pairs, batch.filter(is_pair), PAIRS)
     found.dropped = [row for _, row in drawn]
     return [row for _, row in pairs]
+
+
+def _found_languages(batch: pa.RecordBatch) -> pa.Array:
+    """Which language the stage `language` named when it dropped a document."""
+    detail = batch.filter(pc.equal(batch["reason"], "language"))["detail"].drop_null()
+    return pc.struct_field(pc.extract_regex(detail, r"^found (?P<language>[^ ;,]+)"), "language").drop_null()
 
 
 def _keep_smallest(
@@ -145,7 +170,7 @@ def _keep_smallest(
 
 
 def _read_kept(files: list[Path], found: Gathered) -> None:
-    for batch in _batches(files, ["url", "language", "media_type"]):
+    for batch in batches(files, ["url", "language", "media_type"]):
         for name, counter in (("language", found.languages), ("media_type", found.media_types)):
             if name in batch.schema.names:
                 _count(counter, batch[name])
@@ -182,26 +207,20 @@ def _forget_rare(counter: Counter[Any]) -> None:
 
 def _smallest_ids(files: list[Path], count: int) -> list[str]:
     best: list[tuple[bytes, str]] = []
-    for batch in _batches(files, ["id"]):
+    for batch in batches(files, ["id"]):
         best = heapq.nsmallest(count, [*best, *((_draw(name), name) for name in batch["id"].to_pylist())])
     return [name for _, name in best]
 
 
-def _texts(files: list[Path], ids: set[str]) -> dict[str, KeptSample]:
-    """The rows with these ids and the beginnings of their texts. Only row groups that hold one are read whole."""
+def _texts(files: list[Path], ids: set[str], lengths: Lengths) -> dict[str, KeptSample]:
+    """The rows with these ids and the beginnings of their texts; all texts are measured on the way."""
     found: dict[str, KeptSample] = {}
-    if not ids:
-        return found
     wanted = pa.array(sorted(ids), pa.string())
-    for path in files:
-        with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                hit = pc.is_in(file.read_row_group(group, columns=["id"])["id"], value_set=wanted)
-                if not pc.any(hit).as_py():
-                    continue
-                for row in file.read_row_group(group).filter(hit).to_pylist():
-                    text = row.pop("text")
-                    found[row["id"]] = KeptSample(row=row, excerpt=_excerpt(text))
+    for batch in batches(files, [*_SHOWN, "text"], rows=_TEXT_ROWS):
+        lengths.add_texts(batch["text"])
+        for row in batch.filter(pc.is_in(batch["id"], value_set=wanted)).to_pylist():
+            text = row.pop("text")
+            found[row["id"]] = KeptSample(row=row, excerpt=_excerpt(text))
     return found
 
 
@@ -215,62 +234,6 @@ def _score_columns(files: list[Path]) -> list[str]:
     schema = pq.read_schema(files[0])
     numbers = (pa.types.is_floating, pa.types.is_integer)
     return [one.name for one in schema if one.name not in _NOT_SCORES and any(is_(one.type) for is_ in numbers)]
-
-
-def _histogram(name: str, kept: list[Path], ledger: list[Path], judged: Judged | None) -> Histogram:
-    def dropped() -> Iterator[np.ndarray]:
-        if judged is None:
-            return
-        for batch in _batches(ledger, ["stage", "reason", "detail", "measured"]):
-            yield _numbers(batch.filter(judged.matches(batch))["measured"])
-
-    def survived() -> Iterator[np.ndarray]:
-        for batch in _batches(kept, [name]):
-            yield _numbers(batch[name])
-
-    low, high = math.inf, -math.inf
-    for values in itertools.chain(survived(), dropped()):
-        if len(values):
-            low, high = min(low, float(values.min())), max(high, float(values.max()))
-    limits = judged.limits if judged else []
-    # A limit that no document comes near (100,000 words) would squeeze all others into one bin.
-    near = [limit for _, limit in limits if low - (high - low) <= limit <= high + (high - low)]
-    low, high = min([low, *near]), max([high, *near])
-    if not math.isfinite(low):
-        low, high = 0.0, 1.0
-    log = low >= 0 and high > _LOG_ABOVE
-    edges = _edges(low, high, log=log)
-    return Histogram(
-        column=name,
-        edges=edges.tolist(),
-        kept=_counts(survived(), edges),
-        dropped=_counts(dropped(), edges),
-        limits=[limit for limit in limits if low <= limit[1] <= high],
-        log=log,
-    )
-
-
-def _edges(low: float, high: float, *, log: bool) -> np.ndarray:
-    if high <= low:
-        high = low + 1
-    if log:
-        edges = np.expm1(np.linspace(math.log1p(low), math.log1p(high), BINS + 1))
-    else:
-        edges = np.linspace(low, high, BINS + 1)
-    edges[0], edges[-1] = low, high  # exact: what lies on them counts
-    return edges
-
-
-def _numbers(values: pa.Array) -> np.ndarray:
-    numbers = pc.cast(values.drop_null(), pa.float64()).to_numpy(zero_copy_only=False)
-    return np.asarray(numbers[np.isfinite(numbers)])
-
-
-def _counts(batches: Iterator[np.ndarray], edges: np.ndarray) -> list[int]:
-    total = np.zeros(len(edges) - 1, dtype=np.int64)
-    for values in batches:
-        total += np.histogram(values, edges)[0]
-    return [int(count) for count in total]
 
 
 def by_host(found: Gathered, rows: int) -> list[tuple[str, int, int, str]]:
@@ -288,6 +251,23 @@ def by_host(found: Gathered, rows: int) -> list[tuple[str, int, int, str]]:
         else (host, found.kept_hosts[host], 0, "")
         for host, _ in ordered
     ]
+
+
+def reasons_by(counts: Counter[tuple[str, str]], names: Sequence[str], most: int) -> Matrix:
+    """Of each name (a host, a source) how many documents went for each of the commonest reasons."""
+    total: Counter[str] = Counter()
+    for (_, reason), number in counts.items():
+        total[reason] += number
+    columns = [reason for reason, _ in sorted(total.items(), key=_commonest)[:most]]
+    own: dict[str, Counter[str]] = {name: Counter() for name in names}
+    for (name, reason), number in counts.items():
+        if name in own:
+            own[name][reason] += number
+    rows = []
+    for name in names:
+        cells = [own[name][reason] for reason in columns]
+        rows.append((name, cells, own[name].total() - sum(cells)))
+    return Matrix(columns=columns, rows=[row for row in rows if any(row[1]) or row[2]])
 
 
 def _commonest(item: tuple[str, int]) -> tuple[int, str]:

@@ -10,8 +10,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.report import charts
+from pipeline.report.against import against_section
+from pipeline.report.clusters import cluster_sizes
 from pipeline.report.comparison import comparison_section
-from pipeline.report.gather import Gathered, by_host, gather
+from pipeline.report.gather import Gathered, by_host, gather, reasons_by
+from pipeline.report.lengths import Lengths
 from pipeline.report.vocabulary import compression_tables, usage_lines
 from stages.reasons import REASONS
 
@@ -19,11 +22,15 @@ REPORT = "report.html"
 _HOST_ROWS = 20
 _SOURCE_ROWS = 20
 _OUTPUT_ROWS = 200
+#: Reasons that have a column of their own beside hosts and sources.
+_REASON_COLUMNS = 12
+_NOTHING = Markup("")
 _LANGUAGE_ROWS = 15
 
 
-def write_report(out: Path) -> Path:
-    """Read the finished run in `out` and write its `report.html`; gives the path.
+def write_report(out: Path, *, against: Path | None = None) -> Path:
+    """Read the finished run in `out` and write its `report.html`, with a comparison to the run in `against`; gives the
+    path.
 
     The page changes no promised byte: the root does not cover it. FileNotFoundError if there is no manifest;
     ValueError names a results.json that cannot be compared.
@@ -32,7 +39,8 @@ def write_report(out: Path) -> Path:
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     results_path = out / "results.json"
     results = json.loads(results_path.read_text(encoding="utf-8")) if results_path.exists() else None
-    page = render(manifest, gather(out, manifest), results=results)
+    compared = against_section(out, manifest, against) if against else Markup("")
+    page = render(manifest, gather(out, manifest), results=results, against=compared)
     path = out / REPORT
     beside = out / f".{REPORT}"
     # Page text comes from anywhere: a lone surrogate cannot be written as UTF-8, but must not lose the report.
@@ -41,13 +49,17 @@ def write_report(out: Path) -> Path:
     return path
 
 
-def render(manifest: Mapping[str, Any], found: Gathered, *, results: Mapping[str, Any] | None) -> str:
+def render(
+    manifest: Mapping[str, Any], found: Gathered, *, results: Mapping[str, Any] | None, against: Markup = _NOTHING
+) -> str:
     """The page as a string. Pure. All values are escaped by the template engine; charts escape their own text."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"count": count, "size": size, "share": _share, "number": charts.number, "clean": clean}
     template = environment.from_string(
         resources.files("pipeline.report").joinpath("page.html.jinja").read_text("utf-8")
     )
+    hosts = by_host(found, _HOST_ROWS)
+    sources = sorted(manifest.get("sources", []), key=lambda row: (-row["documents"], row["source"]))[:_SOURCE_ROWS]
     judged = [histogram for histogram in found.histograms if histogram.limits or any(histogram.dropped)]
     return template.render(
         style=style_sheet(),
@@ -56,8 +68,15 @@ def render(manifest: Mapping[str, Any], found: Gathered, *, results: Mapping[str
         sentence=sentence(manifest),
         funnel=funnel_rows(manifest),
         reasons=_reason_rows(manifest),
-        hosts=by_host(found, _HOST_ROWS),
-        sources=sorted(manifest.get("sources", []), key=lambda row: (-row["documents"], row["source"]))[:_SOURCE_ROWS],
+        hosts=hosts,
+        host_reasons=reasons_by(found.dropped_hosts, [row[0] for row in hosts], _REASON_COLUMNS),
+        sources=sources,
+        source_reasons=reasons_by(found.dropped_sources, [row["source"] for row in sources], _REASON_COLUMNS),
+        lengths=_lengths(found),
+        cluster_sizes=cluster_sizes(found.partners),
+        dropped_languages=_bars(found.dropped_languages.most_common(_LANGUAGE_ROWS)),
+        longest=max((phase["seconds"] for phase in manifest["phases"]), default=0) or 1.0,
+        against=against,
         judged=[(histogram, charts.histogram(histogram)) for histogram in judged],
         measured=[
             (histogram, charts.histogram(histogram)) for histogram in found.histograms if histogram not in judged
@@ -100,6 +119,9 @@ def funnel_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row a stage: name, documents in and out, how many it rejected, share left of all read, text, and reasons."""
     stages = manifest["counts"]["stages"]
     total = stages[0]["documents"] if stages else 0
+    counts = manifest["counts"]
+    # Only what is kept is cut into tokens: before that, as many bytes for a token as there.
+    a_token = counts["text_bytes"] / counts["tokens"] if counts.get("tokens") and counts.get("text_bytes") else None
     return [
         {
             "stage": stage["stage"],
@@ -109,6 +131,7 @@ def funnel_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
             "share": stage["kept"] / total if total else 0.0,
             "share_in": stage["documents"] / total if total else 0.0,
             "text": _text_amount(stage),
+            "tokens": _token_amount(stage, a_token, is_last=stage is stages[-1], exact=counts.get("tokens")),
             "reasons": sorted(stage["reasons"].items(), key=lambda item: (-item[1], item[0])),
         }
         for stage in stages
@@ -162,12 +185,28 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def _lengths(found: Gathered) -> list[tuple[str, Lengths, Markup]]:
+    """What was counted of lengths: (in what, the counts, the picture)."""
+    rows = []
+    for name, counted in (("bytes of text", found.lengths), ("tokens", found.token_lengths)):
+        data = counted.histogram(name)
+        if data is not None:
+            rows.append((name, counted, charts.histogram(data)))
+    return rows
+
+
 def _text_amount(stage: Mapping[str, Any]) -> str:
     if stage.get("text_bytes_kept"):  # a reader has seen no text yet and counts none
         return size(stage["text_bytes_kept"])
     if stage.get("characters_kept") is not None:
         return f"{stage['characters_kept']:,} characters"
     return ""
+
+
+def _token_amount(stage: Mapping[str, Any], bytes_a_token: float | None, *, is_last: bool, exact: int | None) -> str:
+    if bytes_a_token is None or not stage.get("text_bytes_kept"):
+        return ""
+    return f"{exact:,}" if is_last else f"about {round(stage['text_bytes_kept'] / bytes_a_token, -3):,.0f}"
 
 
 def _reason_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str, int, str]]:

@@ -13,7 +13,8 @@ from sample_run import HOSTILE, make_results, make_run
 
 import stages
 from pipeline.report import charts
-from pipeline.report.gather import Histogram, gather
+from pipeline.report.gather import gather
+from pipeline.report.histogram import Histogram
 from pipeline.report.page import funnel_text, sentence, size, write_report
 from pipeline.report.scores import judged_columns, rule_tables
 from stages.reasons import REASONS

@@ -1,0 +1,1 @@
+"""`tamis browse`: a finished run to search and read in a browser, on this machine only."""
