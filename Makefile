@@ -2,7 +2,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3.11
 
-.PHONY: setup demo test promises proofs check bench models clean
+.PHONY: setup demo test promises proofs check reference bench models clean
 setup: $(VENV)/.done
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q -c constraints.txt torch && $(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,demo,pdf-mupdf,s3]' && touch $@
@@ -16,6 +16,9 @@ promises: setup
 	$(BIN)/python -m benchmarks.promises
 check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+# The reference of commands, settings and reasons, from the code.
+reference: setup
+	$(BIN)/python -m pipeline.reference
 bench: setup
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.html_gold ../shared/data
