@@ -168,7 +168,7 @@ def check_part(found, place: str) -> None:
 
 @pytest.mark.parametrize(
     ("document", "block"),
-    [(path, block) for path in DOCUMENTS for block in blocks_of(path) if block.kind == "yaml" and not block.mark],
+    [(path, block) for path in DOCUMENTS for block in blocks_of(path) if block.kind == "yaml"],
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_pieces_of_recipes_are_valid(document, block, tmp_path):
