@@ -77,6 +77,7 @@ def test_the_page_can_be_followed(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("page", [path for path in PAGES if path.name != "README.md"], ids=lambda path: path.stem)
 def test_the_page_can_be_typed_as_it_stands(page, tmp_path):
     prepare(tmp_path)

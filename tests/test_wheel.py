@@ -40,6 +40,7 @@ def test_everything_of_our_packages_is_in_the_wheel(wheel):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_wheel_runs_from_an_empty_folder(wheel, tmp_path):
     """Recipe, models and report from the wheel; the libraries are those of this environment."""
     place = tmp_path / "venv"

@@ -36,7 +36,13 @@ class Nodes:
         return {"temp_dir": folder, "object_store_memory": 80 << 20, **options}
 
     def join(self, **resources):
-        return self._cluster.add_node(**self._node(num_cpus=1, **resources))
+        for attempt in range(3):
+            try:
+                return self._cluster.add_node(**self._node(num_cpus=1, **resources))
+            except Exception as error:  # Ray's own class; it gives a node half a minute, which a busy machine may not
+                if "timed out during startup" not in str(error) or attempt == 2:
+                    raise
+        raise AssertionError
 
     def kill(self, node) -> None:
         """All its processes at once, as when a machine is taken away."""

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from corpus import make_crawl, write_recipe
+from corpus import make_crawl
 from ray_nodes import ray_nodes
 
 from pipeline.engine import Silent
@@ -73,13 +73,12 @@ class Watcher(Silent):
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_two_nodes_killed_in_mid_run_and_one_that_joins_change_nothing(tmp_path, token):
-    crawl = make_crawl(tmp_path / "crawl", files=2, pages_per_file=12)
-    recipe = load_recipe(write_recipe(tmp_path, crawl, split_bytes=8192))
+    crawl, path = make_crawl(tmp_path / "crawl", files=3, pages_per_file=8), tmp_path / "r.yaml"
+    path.write_text(RECIPE.format(crawl=crawl))
+    recipe = load_recipe(path, overrides=["input.split_bytes=1024"])
     alone = run(recipe, Options(out=str(tmp_path / "out"), work=str(tmp_path / "work"), runner="inline"))
-    for path in (tmp_path / "seen").iterdir():
-        path.unlink()
     happened = []
-    with ray_nodes(3) as (nodes, members):
+    with ray_nodes(2) as (nodes, members):
 
         def kill(number: int) -> None:
             nodes.kill(members[number])
@@ -89,7 +88,7 @@ def test_two_nodes_killed_in_mid_run_and_one_that_joins_change_nothing(tmp_path,
             nodes.join()
             happened.append("joined")
 
-        watcher = Watcher({8: lambda: kill(0), 25: join, 45: lambda: kill(1)})
+        watcher = Watcher({4: lambda: kill(0), 8: join, 20: lambda: kill(1)})
         options = Options(
             out=str(tmp_path / "out2"), work=str(tmp_path / "work2"), ray_address=nodes.address, workers=0
         )
@@ -99,7 +98,7 @@ def test_two_nodes_killed_in_mid_run_and_one_that_joins_change_nothing(tmp_path,
             time.sleep(0.1)
     assert sorted(happened) == ["joined", "killed 0", "killed 1"]
     assert together["root"] == alone["root"]
-    assert sum(phase["executed"] for phase in together["phases"]) > 100
+    assert sum(phase["executed"] for phase in together["phases"]) > 40
 
 
 def test_a_cluster_is_refused_before_any_work_when_it_cannot_be_used(monkeypatch):
