@@ -1,5 +1,5 @@
 # An image for every node of a cluster, driver included: the locked libraries, and Tamis as a wheel.
-#   docker build -t tamis .
+#   make lock && docker build -t tamis .
 #   docker run --rm -v "$PWD:/data" -w /data tamis run configs/web.yaml --input crawl --out run1
 FROM python:3.11-slim AS build
 WORKDIR /build
