@@ -2,7 +2,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3.11
 
-.PHONY: setup demo test promises proofs check bench models clean
+.PHONY: setup demo test promises proofs check wheel lock licences reference bench models clean
 setup: $(VENV)/.done
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q -c constraints.txt torch && $(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,demo,pdf-mupdf,s3]' && touch $@
@@ -16,6 +16,20 @@ promises: setup
 	$(BIN)/python -m benchmarks.promises
 check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+# The wheel, in dist/.
+wheel: setup
+	$(BIN)/python -m pip wheel -q --no-deps -w dist .
+# Every version with its hashes, from the public index alone, whatever pip is set up to do here.
+lock:
+	$(PYTHON) -m venv build/lock && build/lock/bin/pip install -q pip-tools==7.6.2
+	env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null build/lock/bin/pip-compile -q \
+	  --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --extra s3 --extra demo -c constraints.txt -o requirements.lock pyproject.toml
+licences: setup
+	$(BIN)/python -m pipeline.licences
+# The reference of commands, settings and reasons, from the code.
+reference: setup
+	$(BIN)/python -m pipeline.reference
 bench: setup
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.html_gold ../shared/data

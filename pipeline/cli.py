@@ -34,6 +34,7 @@ from pipeline.report.page import funnel_text
 from pipeline.report.place import report_of
 from pipeline.run import Options, default_work
 from pipeline.run import run as run_recipe
+from pipeline.runners.needs import parse_needs
 from pipeline.show_extraction import show_extraction
 from pipeline.status import status_command
 from pipeline.takedown import remove_command
@@ -85,9 +86,17 @@ def run(
     inputs: Inputs = None,
     sample: Sample = None,
     runner: Annotated[str, typer.Option(help="ray (parallel) or inline (this process)")] = "ray",
-    workers: Annotated[int, typer.Option(min=1, help="tasks at the same time [default: all cores]")] = os.cpu_count()
-    or 1,
-    ray_address: Annotated[str | None, typer.Option(help="a running Ray cluster's address")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="tasks at the same time [default: all cores]")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="a running Ray cluster's address, or auto; see docs/manual/cluster.md")
+    ] = None,
+    needs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--need",
+            help="what a phase's tasks hold: PHASE=cpu:1,memory:2GB,gpu:1; PHASE may be a pattern; repeatable",
+        ),
+    ] = None,
     sets: Sets = None,
     log: Annotated[str, typer.Option(help="progress on standard error: text, or json (one object a line)")] = "text",
     as_json: AsJson = False,
@@ -101,8 +110,9 @@ def run(
         chosen = _recipe(recipe, inputs, sets, sample)
         place = out or f"tamis-out/{chosen.name}"
         options = Options(
-            out=place, work=work or default_work(place), runner=runner, workers=workers, ray_address=ray_address
-        )
+            out=place, work=work or default_work(place), runner=runner, workers=workers or 0, ray_address=ray_address,
+            needs=parse_needs(needs or []),
+        )  # fmt: skip
         with JsonLines() if log == "json" else Terminal() as progress:
             manifest = run_recipe(chosen, options, progress=progress)
             progress.closing(manifest)

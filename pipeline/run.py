@@ -4,9 +4,9 @@ import importlib.metadata
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from pipeline.resources import ResourceError, identify_all, load_resources
 from pipeline.root import root_hash
 from pipeline.runners.base import Runner, TaskFailedError
 from pipeline.runners.inline import InlineRunner
+from pipeline.runners.needs import Needs
 from pipeline.sources.listing import Split, cut, list_sources
 from pipeline.status import Noted
 from pipeline.takedown import refuse_to_undo
@@ -50,8 +51,11 @@ class Options:
     out: str
     work: str
     runner: str = "ray"
+    #: Tasks at the same time; 0 is as many as the machine, or the cluster, has cores.
     workers: int = 2
     ray_address: str | None = None
+    #: What tasks hold while they run, by pattern of phase names; one core where nothing is said.
+    needs: Mapping[str, Needs] = field(default_factory=dict)
     #: Whether later runs may find what this one kept by its filters. Variants of an ablation must not meet each other.
     publish: bool = True
 
@@ -61,7 +65,9 @@ def make_runner(options: Options) -> Runner:
         return InlineRunner()
     from pipeline.runners.ray_runner import RayRunner  # starting Ray's machinery costs seconds that inline need not pay
 
-    return RayRunner(workers=options.workers, address=options.ray_address)
+    # Ours is shipped. Python and the libraries must be there.
+    versions = tuple(sorted((name, version) for name, version in _versions().items() if name != "tamis"))
+    return RayRunner(workers=options.workers, address=options.ray_address, needs=options.needs, versions=versions)
 
 
 def plan_splits(recipe: Recipe, work: str) -> list[Split]:
@@ -330,7 +336,7 @@ def _observed(engine: Engine, options: Options, seconds: float) -> dict[str, Any
         "peak_worker_memory_bytes": int(max((commit.observed["peak_memory_bytes"] for commit in commits), default=0)),
         "work": options.work,
         "runner": options.runner,
-        "workers": options.workers if options.runner == "ray" else 1,
+        "workers": engine.runner.workers if options.runner == "ray" else 1,
     }
 
 

@@ -7,6 +7,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,17 @@ class RecipeError(ValueError):
     """The user's recipe or options are wrong. The message names the place, the key and the fix."""
 
 
+def _installed(path: Path) -> Path:
+    if path.is_absolute() or path.parts[:1] != ("configs",) or path.exists():
+        return path
+    return Path(str(resources.files("configs"))).joinpath(*path.parts[1:])
+
+
 def parse(path: Path) -> CommentedMap:
+    """The file as a tree that knows its lines. `configs/…` also means the recipes that are installed with Tamis, where
+    the folder of the command has no such file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _installed(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         known = sorted(file.name for file in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise RecipeError(f"{path}: there is no such recipe.{nearest(path.name, known)}") from None

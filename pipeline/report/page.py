@@ -85,7 +85,7 @@ def render(
         media_types=_bars(found.media_types.most_common(_LANGUAGE_ROWS)),
         compression=compression_tables(manifest),
         used=usage_lines(manifest),
-        longest=((manifest.get("vocabulary") or {}).get("usage") or {}).get("longest", ()),
+        longest_entries=((manifest.get("vocabulary") or {}).get("usage") or {}).get("longest", ()),
         sample=(manifest.get("vocabulary") or {}).get("sample"),
         found=found,
         sentences=REASONS,

@@ -13,8 +13,10 @@ class TaskFailedError(RuntimeError):
 class Runner(Protocol):
     """Executes tasks anywhere and any number of times; `execute` is pure, so a retry is harmless."""
 
-    #: Tasks that can run at the same moment.
-    workers: int
+    @property
+    def workers(self) -> int:
+        """Tasks that can run at the same moment."""
+        ...
 
     def run(self, work: str, tasks: Sequence[Task]) -> Iterator[tuple[int, Commit]]:
         """Yield (place in `tasks`, commit) as tasks finish, in any order. Raises TaskFailedError for the first that

@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file
 from token_corpus import TEXTS, shards_of_texts, tokenizer
 
-from tokenizer import shards as module
+from tokenizer import shard_writer as module
 from tokenizer.bpe import BPESettings, binary_array, learn, load
 from tokenizer.shards import ShardSet, write_shard
 from train.__main__ import main
@@ -121,7 +121,7 @@ def ids_beyond_the_vocabulary(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     counts = docs["n_tokens"].to_numpy()
     wrong = binary_array(np.full(counts.sum(), 999, "<u2"), counts)
     docs = docs.set_column(docs.schema.get_field_index("tokens"), "tokens", wrong)
-    monkeypatch.setattr(module, "_check", lambda *_: None)
+    monkeypatch.setattr(module, "check_documents", lambda *_: None)
     write_shard(folder / "1.parquet", docs, metadata=made.shards[1].metadata, row_group_tokens=1000)
 
 
