@@ -24,6 +24,7 @@ from ruamel.yaml.comments import CommentedMap
 import stages
 from pipeline.yaml_tree import RecipeError as RecipeError
 from pipeline.yaml_tree import apply_override, explain, nearest, parse, place_of
+from stages.c4_quality import C4QualitySettings
 from stages.dclm_quality import DclmQualitySettings
 from stages.exact_dedup import ExactDedupSettings
 from stages.extract import ExtractSettings
@@ -245,6 +246,25 @@ class StageEntry(_Part):
         return stages.CATALOGUE[self.type]
 
 
+def _check_sentences(gate: int, rule: Any) -> None:
+    """ValueError where a gate by sentences rules out what `c4_quality`, which may be missing, would keep."""
+    if not isinstance(rule, C4QualitySettings):
+        raise ValueError("extract.gate_min_sentences needs a c4_quality stage, which asks for sentences: add it")
+    lines = ("min_words_per_line", "max_word_characters", "require_end_mark")
+    other = [name for name in lines if getattr(rule, name) != C4QualitySettings.model_fields[name].default]
+    if other:
+        raise ValueError(
+            f"extract.gate_min_sentences counts sentences by c4_quality's defaults, and {other[0]} is "
+            f"{getattr(rule, other[0])} here: set the gate to 0, or leave it at its default"
+        )
+    least = min(rule.for_language(language).min_sentences for language in ("", *rule.per_language))
+    if least < gate:
+        raise ValueError(
+            f"extract.gate_min_sentences {gate} is stricter than c4_quality, which asks for {least} sentences: "
+            "lower the gate"
+        )
+
+
 class Recipe(_Part):
     """A whole recipe, every setting resolved."""
 
@@ -292,6 +312,8 @@ class Recipe(_Part):
                 f"extract.gate_min_words {gate.gate_min_words} is stricter than any later stage (gopher_quality or "
                 f"dclm_quality asks for {least} words): lower the gate, or add that stage"
             )
+        if gate.gate_min_sentences:
+            _check_sentences(gate.gate_min_sentences, later.get("c4_quality"))
         return entries
 
     @field_validator("stages")

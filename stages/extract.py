@@ -16,6 +16,7 @@ from pydantic import model_validator
 
 from stages.charset import Decoded, decode
 from stages.clean import clean_text, unreadable_fraction
+from stages.gate import gate, prepare_gate
 from stages.limits import RefusedError, scan_html
 from stages.mojibake import mojibake_fraction
 from stages.schema import SCORE_DECIMALS
@@ -53,6 +54,12 @@ class ExtractSettings(Settings):
         50,
         "cascade: words of all visible text below which a page is ruled out. The main text has fewer still, so a stage "
         "that asks for this many words would drop it.",
+        ge=0,
+    )
+    gate_min_sentences: int = setting(
+        0,
+        "cascade: sentences, as c4_quality counts them, of all visible text below which a page is ruled out. Below the "
+        "number that c4_quality asks for, because lines are cut otherwise in the main text.",
         ge=0,
     )
     format: Literal["text", "markdown"] = setting(
@@ -245,9 +252,6 @@ _BINARY: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _SNIFF_BYTES: Final = 4096
 
 
-#: Scripts without spaces between words, of which every character counts as a word (stages/words.py).
-_UNSPACED: Final = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-
 #: (text on one line) -> probability of each language, for those that are not next to impossible.
 Languages = Callable[[str], Mapping[str, float]]
 
@@ -310,7 +314,7 @@ def _glanced(record: RawRecord, kind: str, *, settings: ExtractSettings, languag
     scan = scan_html(page, max_attributes=settings.max_attributes, max_depth=settings.max_depth)
     engines = importlib.import_module("stages.extract_html")
     text = engines.visible_text(page, scan=scan, max_depth=settings.max_depth)
-    _gate(text, settings, languages)
+    gate(text, settings, languages)
     return Extracted(media_type=HTML, text=clean_text(text), visible_characters=scan.visible_characters)
 
 
@@ -333,6 +337,8 @@ def load_engines(settings: ExtractSettings) -> None:
     scan_html("<p>", max_attributes=1, max_depth=0)
     importlib.import_module("stages.extract_html")
     importlib.import_module("stages.extract_pdf")
+    if settings.engine == "cascade":
+        prepare_gate(settings)
     if settings.engine == "tamis":
         importlib.import_module("stages.extract_tamis")
     if settings.pdf_engine == "pymupdf":
@@ -389,7 +395,7 @@ def _from_text(record: RawRecord, kind: str, settings: ExtractSettings, language
     engines = importlib.import_module("stages.extract_html")
     if settings.engine == "cascade":
         text = engines.visible_text(decoded.text, scan=scan, max_depth=settings.max_depth)
-        _gate(text, settings, languages)
+        gate(text, settings, languages)
     engine = engines.ENGINES[settings.page_engine]
     found = engine(decoded.text, scan=scan, max_depth=settings.max_depth, **_structure(settings))
     result = _result(HTML, title=found.title, text=found.text, visible=scan.visible_characters)
@@ -419,25 +425,6 @@ def _with_tamis(decoded: Decoded, settings: ExtractSettings, judge: Any) -> Extr
     text = found.text(markdown=settings.format == "markdown")
     result = _result(HTML, title=found.title, text=text, visible=found.visible_characters)
     return replace(result, charset=decoded.charset)
-
-
-def _gate(visible: str, settings: ExtractSettings, languages: Languages | None) -> None:
-    """Raises RefusedError (gated) for a page that later stages of the recipe would not keep.
-
-    What the gate looks at is all visible text, menus included: signals on main text would be sharper, but a page that
-    the cheap engine misreads would be lost with them.
-    """
-    words = len(visible.split()) + len(_UNSPACED.findall(visible))
-    if words < settings.gate_min_words:
-        raise RefusedError("gated", "words of visible text", measured=words, threshold=settings.gate_min_words)
-    if settings.gate_languages:
-        assert languages is not None, "a cascade with gate_languages is given a language model"
-        found = languages(" ".join(visible.split()))
-        score = round(sum(found.get(language, 0.0) for language in settings.gate_languages), SCORE_DECIMALS)
-        if score < settings.gate_min_language_score:
-            likeliest = max(found, key=lambda language: found[language], default="none")
-            detail = f"visible text is in {likeliest}, not in {', '.join(settings.gate_languages)}"
-            raise RefusedError("gated", detail, measured=score, threshold=settings.gate_min_language_score)
 
 
 def _from_pdf(content: bytes, settings: ExtractSettings) -> Extracted:

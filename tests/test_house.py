@@ -84,3 +84,9 @@ def test_no_unsafe_deserialisation_in_our_code():
                 code = line.split("#")[0]
                 if forbidden.search(code) and '"""' not in code and "no pickle" not in code.lower():
                     pytest.fail(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest imports them by their names alone, and a run of all of them would stop."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []

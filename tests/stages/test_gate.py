@@ -45,6 +45,16 @@ def test_a_page_with_few_visible_words_is_ruled_out_with_their_number():
     assert extract_one(record(CHINESE), settings).reason is None
 
 
+def test_a_page_without_sentences_is_ruled_out_with_their_number():
+    settings = ExtractSettings(engine="cascade", gate_min_words=0, gate_min_sentences=4)
+    menu = "<li>Home page of us</li><li>All of our news</li><li>Contact and opening hours</li>" * 20
+    three = "".join(f"<p>This is sentence number {number} of it.</p>" for number in range(3))
+    found = extract_one(record(f"<ul>{menu}</ul>{three}"), settings)
+    assert (found.reason, found.measured, found.threshold) == ("gated", 3.0, 4.0)
+    assert found.detail == "sentences of visible text"
+    assert extract_one(record(f"<ul>{menu}</ul>{three}<p>And here is one more of them.</p>"), settings).reason is None
+
+
 RECIPE = """\
 name: t
 input: {{paths: [x]}}
@@ -70,6 +80,22 @@ GOPHER = "  - {type: gopher_quality}"
 def test_a_gate_that_is_stricter_than_the_recipe_is_refused(tmp_path, gate, words, later, message):
     path = tmp_path / "r.yaml"
     path.write_text(RECIPE.format(gate=gate, words=words, later=later))
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        ("", "needs a c4_quality stage"),
+        ("  - {type: c4_quality, min_sentences: 3}", "gate_min_sentences 4 is stricter than c4_quality"),
+        ("  - {type: c4_quality, require_end_mark: false}", "require_end_mark is False here"),
+    ],
+)
+def test_a_gate_by_sentences_that_the_recipe_does_not_ask_for_is_refused(tmp_path, later, message):
+    path = tmp_path / "r.yaml"
+    recipe = RECIPE.format(gate="[en]", words=0, later=f"{LANGUAGE}\n{later}")
+    path.write_text(recipe.replace("gate_min_words: 0", "gate_min_words: 0, gate_min_sentences: 4"))
     with pytest.raises(RecipeError, match=message):
         load_recipe(path)
 
