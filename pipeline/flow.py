@@ -316,9 +316,11 @@ class Flow:
 
     def _exchange(self, label: str, entry: StageEntry) -> None:
         """The phase's ledger joins the view. What the exchange reads, and nothing else, is in its key."""
-        upstream = self.contents(_EXCHANGE_READS)
-        self.compared[label] = self.view.holder("text")
         settings = entry.settings
+        # Editions are read from the texts as they were extracted.
+        extracted = isinstance(settings, NearDedupSettings) and settings.editions != "merge"
+        upstream = self.contents(_EXCHANGE_READS, extracted=extracted)
+        self.compared[label] = self.view.holder("text")
         if isinstance(settings, BloomSettings):
             phase = bloom_dedup(self.engine, self.view, settings, self.pinned[label], upstream=upstream, label=label)
         elif isinstance(settings, ExactDedupSettings | UrlDedupSettings):
@@ -336,13 +338,15 @@ class Flow:
         self.view = self.view.with_ledger(phase)
         self.judged.append(phase)
 
-    def contents(self, columns: Sequence[str]) -> str:
-        """One key over the contents of the parts that hold these columns, and over which documents are alive.
+    def contents(self, columns: Sequence[str], *, extracted: bool = False) -> str:
+        """One key over the contents of the parts that hold these columns, and over which documents are alive; over what
+        was `extracted`, too, if it is read besides.
 
         Why the others are not alive does not count: a threshold that moves without changing a verdict, or another
         measure in between, changes no such key.
         """
         held = [self.view.holder(column) for column in columns if column in self.view.columns]
+        held += [self.view.base.phase] if extracted else []
         last = self.engine.commits[self.view.ledgers[-1]]
         alive = [[commit.unit, commit.counts.get("alive", "all")] for commit in last]
         return key_of([content_key(self.engine.commits[phase]) for phase in dict.fromkeys(held)], alive)

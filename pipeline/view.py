@@ -58,6 +58,15 @@ class View:
         return tuple(dict.fromkeys(name for layer in (self.base, *self.layers) for name in layer.columns))
 
 
+def texts_as_extracted(files: Files, view: View, unit: str, documents: pa.Table) -> pa.ChunkedArray:
+    """The texts of these documents of a split (with their `row`) as extraction gave them, before any stage rewrote
+    them."""
+    if view.holder("text") == view.base.phase:
+        return documents["text"]
+    base = files.read_table(f"{view.base.phase}/{unit}.docs.parquet", ["text"])["text"]
+    return base.take(documents["row"])
+
+
 def alive_rows(files: Files, view: View, unit: str) -> np.ndarray:
     """int64 row numbers of the split's documents that no phase has rejected yet, ascending."""
     alive = np.ones(files.count_rows(f"{view.base.phase}/{unit}.docs.parquet"), dtype=bool)

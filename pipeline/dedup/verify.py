@@ -18,7 +18,7 @@ from pipeline.dedup.survivors import id_halves, row_of
 from pipeline.exchange import ChunkedRun, by_hash, each_batch, merge_partition, read_partition, write_run
 from pipeline.files import Files
 from pipeline.parts import Output
-from pipeline.view import View, read_documents
+from pipeline.view import View, read_documents, texts_as_extracted
 from stages.compiled import compiled
 from stages.editions import edition_keys
 from stages.near_dedup import NearDedupSettings
@@ -101,12 +101,15 @@ def _make_sets(
     documents = documents.take(pa.array(np.searchsorted(documents["row"].to_numpy(), rows)))
     values, offsets = shingle_sets(documents["text"], unit=settings.shingle.unit, size=settings.shingle.size)
     ids = id_halves(documents["id"])
+    # A heading that names the term is no sentence: a stage that drops such lines would take the edition with it.
+    merged = settings.editions == "merge"
+    texts = documents["text"] if merged else texts_as_extracted(output.files, view, unit, documents)
     return pa.table(
         [
             owners,
             ids[:, 0],
             ids[:, 1],
-            edition_keys(documents["text"], everywhere=settings.editions == "strict"),
+            edition_keys(texts, everywhere=settings.editions == "strict"),
             pa.LargeListArray.from_arrays(offsets, pa.array(values)),
         ],
         schema=SETS,

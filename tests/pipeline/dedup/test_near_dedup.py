@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from dedup_views import Corpus, by_definition, contents, ledger_rows, make_engine, planted, replaced, verdicts, words
 
@@ -16,6 +17,7 @@ from pipeline.dedup.near import near_dedup
 from pipeline.engine import Engine, merged_counts
 from pipeline.parts import Commit, Task, execute
 from pipeline.runners.base import TaskFailedError
+from pipeline.view import Layer
 from stages.minhash import proposal_probability
 from stages.near_dedup import NearDedupSettings, Shingle
 
@@ -327,6 +329,23 @@ def test_editions_that_name_their_term_stay_and_revisions_go(tmp_path: Path) -> 
     assert [text[12:].split(".")[0] for text in kept] == ["Fall 2017", "Winter 2018"]
     assert run(corpus, tmp_path / "merge", NearDedupSettings(editions="merge"))["counts"]["kept"] == 1
     assert NearDedupSettings(preset="fineweb").editions == "merge"
+
+
+def test_an_edition_counts_whose_heading_a_stage_has_cut_away(tmp_path: Path) -> None:
+    body = " ".join(words(200, seed=3))
+    bodies = [body, f"{body} now"]
+    heads = ("LAB TUTORS FALL 2017", "LAB TUTORS WINTER 2018")
+    engine = make_engine(tmp_path)
+    view = Corpus([f"{head}\n{text}" for head, text in zip(heads, bodies, strict=True)]).view(engine)
+    cut = pa.table({"text": pa.array(bodies, pa.large_string())})
+    unit = view.units[0]
+    engine.run([Task(phase="cut-0", unit=unit, function="dedup_views:write_given", arguments={"table": cut})])
+    view = view.with_layer(Layer(phase="cut-0", columns=("text",)))
+    removed = {
+        editions: len(ledger_rows(engine, view, near_dedup(engine, view, settings, upstream=editions)))
+        for editions, settings in (("keep", NearDedupSettings()), ("merge", NearDedupSettings(editions="merge")))
+    }
+    assert removed == {"keep": 0, "merge": 1}
 
 
 def test_strict_editions_are_those_of_the_whole_text_and_know_no_slices(tmp_path: Path) -> None:
