@@ -19,9 +19,10 @@ check: setup
 # The wheel, in dist/.
 wheel: setup
 	$(BIN)/python -m pip wheel -q --no-deps -w dist .
-# Every version with its hashes, from the public index alone, whatever pip is set up to do here.
+# Every version with its hashes, from the public index alone, whatever pip is set up to do here. An old pip fetches whole
+# wheels, PyTorch's among them, to read their metadata.
 lock:
-	$(PYTHON) -m venv build/lock && build/lock/bin/pip install -q pip-tools==7.6.2
+	$(PYTHON) -m venv build/lock && build/lock/bin/pip install -q -U pip && build/lock/bin/pip install -q pip-tools==7.6.2
 	env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null build/lock/bin/pip-compile -q \
 	  --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --extra s3 --extra demo -c constraints.txt -o requirements.lock pyproject.toml

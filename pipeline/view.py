@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from pipeline.files import Files
@@ -58,13 +59,17 @@ class View:
         return tuple(dict.fromkeys(name for layer in (self.base, *self.layers) for name in layer.columns))
 
 
-def texts_as_extracted(files: Files, view: View, unit: str, documents: pa.Table) -> pa.ChunkedArray:
+def headed_texts(files: Files, view: View, unit: str, documents: pa.Table) -> pa.ChunkedArray:
     """The texts of these documents of a split (with their `row`) as extraction gave them, before any stage rewrote
-    them."""
-    if view.holder("text") == view.base.phase:
-        return documents["text"]
-    base = files.read_table(f"{view.base.phase}/{unit}.docs.parquet", ["text"])["text"]
-    return base.take(documents["row"])
+    them, behind their titles."""
+    titled = "title" in view.base.columns
+    columns = ["title", "text"] if titled else ["text"]
+    base = files.read_table(f"{view.base.phase}/{unit}.docs.parquet", columns).take(documents["row"])
+    if not titled:
+        return base["text"]
+    large = pa.large_string()
+    titles, texts = pc.fill_null(base["title"], "").cast(large), base["text"].cast(large)
+    return pc.binary_join_element_wise(titles, texts, pa.scalar("\n", large))
 
 
 def alive_rows(files: Files, view: View, unit: str) -> np.ndarray:

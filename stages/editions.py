@@ -4,6 +4,9 @@ Course pages of two terms and reports of two years share most of their sentences
 and a person calls the first different and the second the same. What tells them apart is that an edition says at its
 top which one it is. Two texts that both do, and name different ones, are no duplicates of each other.
 
+What is looked at is the page's title and its text as it was extracted: rules that drop lines without a sentence's end
+drop the headings that name a term.
+
 A date with its day says when a page was written, printed or fetched, and is no edition: a page with today's date at its
 top, a wiki page's last change and a source file's header stay the same page.
 

@@ -34,7 +34,7 @@ from pipeline.exchange import ChunkedRun, by_hash, each_batch, write_run
 from pipeline.files import Files
 from pipeline.keys import library_versions, source_key
 from pipeline.parts import Output, Task
-from pipeline.view import View, read_documents, texts_as_extracted
+from pipeline.view import View, headed_texts, read_documents
 from stages.editions import edition, edition_keys
 from stages.minhash import SEED, band_hashes, sketch
 from stages.near_dedup import NearDedupSettings
@@ -188,7 +188,7 @@ def slice_part(output: Output, *, view: View, unit: str, settings: dict[str, Any
     values, offsets = shingle_sets(documents["text"], unit=unit_of, size=size)
     ids = id_halves(documents["id"])
     sets = pa.LargeListArray.from_arrays(offsets, pa.array(values))
-    editions = edition_keys(texts_as_extracted(output.files, view, unit, documents))
+    editions = edition_keys(headed_texts(output.files, view, unit, documents))
     table = pa.table([numbers, ids[:, 0], ids[:, 1], editions, sets], schema=SETS)
     write_run(output, "sets", table, partition=np.zeros(len(numbers), dtype=np.int64), keys=["number"])
     return {"documents": len(signed)}

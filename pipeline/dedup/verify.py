@@ -18,7 +18,7 @@ from pipeline.dedup.survivors import id_halves, row_of
 from pipeline.exchange import ChunkedRun, by_hash, each_batch, merge_partition, read_partition, write_run
 from pipeline.files import Files
 from pipeline.parts import Output
-from pipeline.view import View, read_documents, texts_as_extracted
+from pipeline.view import View, headed_texts, read_documents
 from stages.compiled import compiled
 from stages.editions import edition_keys
 from stages.near_dedup import NearDedupSettings
@@ -101,9 +101,10 @@ def _make_sets(
     documents = documents.take(pa.array(np.searchsorted(documents["row"].to_numpy(), rows)))
     values, offsets = shingle_sets(documents["text"], unit=settings.shingle.unit, size=settings.shingle.size)
     ids = id_halves(documents["id"])
-    # A heading that names the term is no sentence: a stage that drops such lines would take the edition with it.
+    # A heading that names the term is no sentence: a stage that drops such lines would take the edition with it. And
+    # the title often names it first.
     merged = settings.editions == "merge"
-    texts = documents["text"] if merged else texts_as_extracted(output.files, view, unit, documents)
+    texts = documents["text"] if merged else headed_texts(output.files, view, unit, documents)
     return pa.table(
         [
             owners,
