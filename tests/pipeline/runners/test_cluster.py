@@ -33,8 +33,8 @@ def token(monkeypatch):
     monkeypatch.delenv("TAMIS_NEW_RAY_TOKEN", raising=False)
 
 
-def task(unit: str, function: str = "ray_nodes:where") -> Task:
-    return Task(phase="where-0", unit=unit, function=function, arguments={})
+def task(unit: str, meeting: Path) -> Task:
+    return Task(phase="where-0", unit=unit, function="ray_nodes:where", arguments={"meeting": str(meeting)})
 
 
 def test_a_cluster_of_two_nodes_gives_the_bytes_of_one_process(tmp_path, token):
@@ -43,11 +43,13 @@ def test_a_cluster_of_two_nodes_gives_the_bytes_of_one_process(tmp_path, token):
     recipe.write_text(RECIPE.format(crawl=make_crawl(tmp_path / "crawl", files=2, pages_per_file=4)))
     loaded = load_recipe(recipe)
     alone = run(loaded, Options(out=str(tmp_path / "out"), work=str(tmp_path / "work"), runner="inline"))
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
     with ray_nodes(2) as (nodes, _):
         runner = RayRunner(workers=0, address=nodes.address)
         options = Options(out=str(tmp_path / "out2"), work=str(tmp_path / "work2"))
         together = run(loaded, options, runner=runner)
-        elsewhere = runner.run(str(tmp_path / "work3"), [task(f"u{n}") for n in range(8)])
+        elsewhere = runner.run(str(tmp_path / "work3"), [task(f"u{n}", meeting) for n in range(8)])
         places = [commit.counts for _, commit in elsewhere]
         runner.close()
     assert together["root"] == alone["root"]
