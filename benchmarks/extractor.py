@@ -1,13 +1,15 @@
 """The engine `tamis` beside trafilatura and resiliparse: quality, speed, hostile pages and mutated ones.
 
     python -m benchmarks.extractor quality FOLDER [--judges DIR]     FOLDER has html_gold/
+    python -m benchmarks.extractor curve FOLDER [--judges DIR]       the same with fewer trees
     python -m benchmarks.extractor speed FOLDER                      FOLDER has html_gold/ and crawl/assembled/
     python -m benchmarks.extractor hostile
     python -m benchmarks.extractor mutated FOLDER [--pages N]
 
 `quality` scores each set by the measure of its makers (benchmarks/html_gold.py); a gold set that the shipped judge
 has learned from is scored by the judge in DIR/SET.npz, made by `tamis extractor train … --leave-out trafilatura
---leave-out SET`. `speed` is pages per CPU second in one process after a warm-up, the engines in turn on each page.
+--leave-out SET`. `speed` is pages per CPU second in one process after a warm-up, the engines in
+turn on each twenty pages.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,8 @@ from pipeline.models import load_judge
 from stages.charset import decode
 from stages.extract import ExtractSettings, RawRecord, extract_one
 from stages.extract_html import with_trafilatura
-from stages.extract_tamis import judged
+from stages.extract_tamis import Judge, judged
+from stages.html_trees import Trees
 from stages.language import LanguageSettings
 from stages.limits import RefusedError, scan_html
 
@@ -37,6 +41,10 @@ SETS = ("trafilatura", "scrapinghub", "readability", "fundus")
 LIMITS = {"max_attributes": 5_000, "max_depth": 2_000}
 #: Rounds of the speed comparison; the median counts.
 ROUNDS = 3
+#: Shares of the trees that the curve is drawn at.
+SHARES = (1, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 40)
+#: Pages in a turn of an engine: a worker has one engine, whose tables are in the cache after the first page.
+TURN = 20
 #: A process that runs one hostile page: imports, compiled code and model are there before its size is measured.
 HOSTILE = """
 import resource, sys, time
@@ -100,8 +108,7 @@ def quality(folder: Path, judges: Path | None) -> None:
     by_language: dict[str, list[tuple[GoldPage, str, str]]] = defaultdict(list)
     for name in SETS:
         pages = gold_pages(folder / "html_gold" / name)
-        own = judges / f"{name}.npz" if judges and name != "trafilatura" else None
-        judge, which = (load_judge(own), "without this set") if own and own.is_file() else (load_judge(), "shipped")
+        judge, which = judge_of(name, judges)
         ours = [judged(page.page.encode("utf-8", "replace"), judge).text() for page in pages]
         theirs = [trafilatura_text(page.page) for page in pages]
         ourscore, theirscore = score(pages, ours), score(pages, theirs)
@@ -117,6 +124,36 @@ def quality(folder: Path, judges: Path | None) -> None:
             our = score(some, [text for _, text, _ in rows])[2]
             their = score(some, [text for _, _, text in rows])[2]
             print(f"| {language} | {len(rows)} | {our:.4f} | {their:.4f} |")
+
+
+def judge_of(name: str, judges: Path | None) -> tuple[Judge, str]:
+    """The judge that a set is scored by, and how it is called."""
+    own = judges / f"{name}.npz" if judges and name != "trafilatura" else None
+    return (load_judge(own), "without this set") if own and own.is_file() else (load_judge(), "shipped")
+
+
+def curve(folder: Path, judges: Path | None) -> None:
+    """F1 of each set and pages per CPU second, from UTF-8 to text, with the first so many trees of each layer."""
+    sets = {name: gold_pages(folder / "html_gold" / name) for name in SETS}
+    print(f"| trees | {' | '.join(SETS)} | mean | pages per CPU second |")
+    print("|---" * (len(SETS) + 3) + "|")
+    for share in SHARES:
+        scores, spent, trees = [], 0.0, ""
+        for name, pages in sets.items():
+            whole, _ = judge_of(name, judges)
+            fewer = replace(whole, first=_fewer(whole.first, share), second=_fewer(whole.second, share))
+            trees = f"{len(fewer.first.roots)} + {len(fewer.second.roots)}"
+            judged(pages[0].page.encode("utf-8", "replace"), fewer)
+            began = time.process_time()
+            found = [judged(page.page.encode("utf-8", "replace"), fewer).text() for page in pages]
+            spent += time.process_time() - began
+            scores.append(score(pages, found)[2])
+        figures = " | ".join(f"{value:.4f}" for value in (*scores, statistics.mean(scores)))
+        print(f"| {trees} | {figures} | {sum(map(len, sets.values())) / spent:,.0f} |", flush=True)
+
+
+def _fewer(trees: Trees, share: float) -> Trees:
+    return Trees(nodes=trees.nodes, leaves=trees.leaves, roots=trees.roots[: max(1, round(share * len(trees.roots)))])
 
 
 def records(folder: Path, corpus: str, most: int) -> list[RawRecord]:
@@ -149,10 +186,11 @@ def speed(folder: Path, most: int) -> None:
         rates: dict[str, list[float]] = {name: [] for name in engines}
         for _ in range(ROUNDS):
             spent = dict.fromkeys(engines, 0.0)
-            for page in pages:
+            for begin in range(0, len(pages), TURN):
                 for name, settings in engines.items():
                     began = time.process_time()
-                    extract_one(page, settings, judge=judge)
+                    for page in pages[begin : begin + TURN]:
+                        extract_one(page, settings, judge=judge)
                     spent[name] += time.process_time() - began
             for name in engines:
                 rates[name].append(len(pages) / spent[name])
@@ -292,7 +330,7 @@ def _timed(work: Callable[[], Any]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("quality", "speed", "hostile", "mutated"))
+    parser.add_argument("what", choices=("quality", "curve", "speed", "hostile", "mutated"))
     parser.add_argument("folder", type=Path, nargs="?", default=Path("../shared/data"))
     parser.add_argument("--judges", type=Path, help="folder of judges, each without the set it is named for")
     parser.add_argument("--pages", type=int, default=10_000, help="mutated pages; for speed, pages of each corpus")
@@ -303,6 +341,8 @@ def main() -> None:
         sys.exit(f"{told.folder}: no such folder")
     elif told.what == "quality":
         quality(told.folder, told.judges)
+    elif told.what == "curve":
+        curve(told.folder, told.judges)
     elif told.what == "speed":
         speed(told.folder, told.pages)
     else:

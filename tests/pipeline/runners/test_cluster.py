@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from corpus import make_crawl
-from ray_nodes import ray_nodes
 
+from benchmarks.ray_nodes import ray_nodes
 from pipeline.engine import Silent
 from pipeline.parts import Task
 from pipeline.recipe import RecipeError, load_recipe
@@ -34,7 +34,7 @@ def token(monkeypatch):
 
 
 def task(unit: str, meeting: Path) -> Task:
-    return Task(phase="where-0", unit=unit, function="ray_nodes:where", arguments={"meeting": str(meeting)})
+    return Task(phase="where-0", unit=unit, function="where_task:where", arguments={"meeting": str(meeting)})
 
 
 def test_a_cluster_of_two_nodes_gives_the_bytes_of_one_process(tmp_path, token):
@@ -45,7 +45,7 @@ def test_a_cluster_of_two_nodes_gives_the_bytes_of_one_process(tmp_path, token):
     alone = run(loaded, Options(out=str(tmp_path / "out"), work=str(tmp_path / "work"), runner="inline"))
     meeting = tmp_path / "meeting"
     meeting.mkdir()
-    with ray_nodes(2) as (nodes, _):
+    with ray_nodes(2, path=str(Path(__file__).parent)) as (nodes, _):
         runner = RayRunner(workers=0, address=nodes.address)
         options = Options(out=str(tmp_path / "out2"), work=str(tmp_path / "work2"))
         together = run(loaded, options, runner=runner)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,18 +13,18 @@ import psutil
 class Nodes:
     """A head without cores, and nodes of one core each that join and die."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str = "") -> None:
+        """`path` is on the nodes' path, and the folder that holds Tamis is not."""
         from ray.cluster_utils import Cluster
 
         import pipeline.runners.ray_runner  # noqa: F401 (it sets what must be set before Ray is imported)
 
         self._folders: list[str] = []
         # Where Ray notes the latest cluster of this machine: it may be somebody's.
-        # Nodes have this folder on their path, for the task below, and not the one that holds Tamis.
         self._before = {name: os.environ.get(name) for name in ("RAY_TMPDIR", "PYTHONPATH")}
         notes = tempfile.mkdtemp(prefix="tr-", dir="/tmp")
         self._folders.append(notes)
-        os.environ |= {"RAY_TMPDIR": notes, "PYTHONPATH": str(Path(__file__).parent)}
+        os.environ |= {"RAY_TMPDIR": notes, "PYTHONPATH": path}
         (Path(notes) / "ray").mkdir()
         self._cluster = Cluster(initialize_head=True, head_node_args=self._node(num_cpus=0, include_dashboard=False))
         self.address: str = self._cluster.address
@@ -71,26 +70,9 @@ class Nodes:
 
 
 @contextlib.contextmanager
-def ray_nodes(count: int) -> Iterator[tuple[Nodes, list]]:
-    nodes = Nodes()
+def ray_nodes(count: int, path: str = "") -> Iterator[tuple[Nodes, list]]:
+    nodes = Nodes(path)
     try:
         yield nodes, [nodes.join() for _ in range(count)]
     finally:
         nodes.close()
-
-
-def where(output, meeting: str) -> dict[str, str]:
-    """A task that tells where it runs: the folder that our code comes from, and the node.
-
-    It keeps its core until tasks of two nodes have come to the folder `meeting`, for a minute at most: else one node
-    that is free sooner might run them all.
-    """
-    import ray
-
-    import pipeline
-
-    node, deadline = ray.get_runtime_context().get_node_id(), time.monotonic() + 60
-    (Path(meeting) / node).touch()
-    while len(list(Path(meeting).iterdir())) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return {"code": str(Path(pipeline.__file__).parents[1]), "node": node}
