@@ -9,7 +9,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/tamis demo
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 proofs: setup
 	$(BIN)/python -m pytest -m slow --timeout 1800
 promises: setup

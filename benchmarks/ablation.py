@@ -1,7 +1,7 @@
 """Does an ablation find what is known to be there, and nothing where nothing is? With a table of what it resolves.
 
     python -m benchmarks.ablation CORPUS --foreign FILE --out FOLDER [--preset nano] [--tokens 2000000] [--seeds 3]
-                                  [--null-seeds 24] [--power pico=12,micro=8] [--held-out NAME=FILE ...]
+                                  [--null pico=24,micro=3] [--held-out NAME=FILE ...]
 
 CORPUS: JSON lines with a `text` (files, or folders of them), or a folder of WARC files, which is extracted, sifted to
 English and deduplicated first. FOREIGN: JSON lines in another language. A twentieth of the corpus, chosen by a keyed
@@ -11,8 +11,9 @@ model is trained.
 - Faults: the clean corpus against itself with 5 % of its bytes in ROT13, 5 % copies of one document, a tenth of every
   text boilerplate, 20 % foreign. Each has to be worse at p < .01 (Dunnett's), with all of them tried at once.
 - Null: baseline models that differ in the seed alone, split into 3 against 3 a thousand times: the share of verdicts,
-  all of them false, has to be near 5 %. The same with normal noise of the standard deviation that was found.
-- Power: the smallest difference that 3 seeds resolve, by size.
+  all of them false, has to be near 5 %. The same with normal noise of the standard deviation that was found. By size.
+- Power: the smallest difference that 3 seeds resolve, by size. The noise of the size that the faults are tried at is
+  pooled over all their variants; that of the other sizes (`--null`) is between their baseline models.
 
 Prints a Markdown page; leaves it and all figures in FOLDER. Interrupted, the same call goes on.
 """
@@ -227,27 +228,37 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     results = ablate(experiment, options, progress=Silent(), told=lambda line: print(line, flush=True))
     places = Places(out=out / "ablation", work=options.work)
     domains = {name: places.held_out / f"{name}.jsonl" for name in held_out}
-    wanted = {arguments.preset: arguments.null_seeds}
-    wanted |= {pair.split("=")[0]: int(pair.split("=")[1]) for pair in arguments.power.split(",") if pair}
-    power, null = [], None
-    for size, seeds in wanted.items():
+    macro = results["pools"]["fixed-pool"]["comparison"][-1]
+    power = [_resolved(arguments.preset, models=None, mean=None, sigma=macro["sigma"],
+                       freedom=macro["degrees_of_freedom"])]  # fmt: skip
+    for pair in filter(None, arguments.null.split(",")):
+        size, _, seeds = pair.partition("=")
         models = baseline_models(
-            places, size=size, seeds=seeds, tokens=arguments.tokens, domains=domains, workers=arguments.workers
+            places, size=size, seeds=int(seeds), tokens=arguments.tokens, domains=domains, workers=arguments.workers
         )
         mean, sigma = noise_of(models)
-        if size == arguments.preset:
-            null = {"models": seeds, "splits": SPLITS, "false": false_verdicts(models),
-                    "false_simulated": simulated(sigma, mean)}  # fmt: skip
-        power.append({"preset": size, "models": seeds, "mean": mean, "sigma": sigma, "resolved": {
-            f"{variants} variants, {chance:.0%}": smallest_resolved(
-                sigma=sigma, seeds=3, variants=variants, confidence=0.95, power=chance)
-            for variants in (2, 5) for chance in (0.5, 0.8)
-        }})  # fmt: skip
+        power.append(_resolved(size, models=models, mean=mean, sigma=sigma, freedom=len(models) - 1))
     epochs = {name: one["allowance"]["epochs"] for name, one in results["pools"]["fixed-pool"]["variants"].items()}
     return write_json(out / "figures.json", {
         "preset": arguments.preset, "tokens": arguments.tokens, "seeds": arguments.seeds, "epochs": epochs,
-        "faults": faults(results), "null": null, "power": power, "minutes": round((time.monotonic() - begun) / 60, 1),
+        "faults": faults(results), "power": power, "minutes": round((time.monotonic() - begun) / 60, 1),
     })  # fmt: skip
+
+
+def _resolved(
+    size: str, *, models: Sequence[dict[str, float]] | None, mean: float | None, sigma: float, freedom: int
+) -> dict[str, Any]:
+    """What 3 seeds resolve at this noise, and the false verdicts among the models where there are any."""
+    return {
+        "preset": size, "models": len(models or ()), "mean": mean, "sigma": sigma, "degrees_of_freedom": freedom,
+        "false": false_verdicts(models or ()),
+        "false_simulated": None if mean is None else simulated(sigma, mean),
+        "resolved": {
+            f"{variants} variants, {chance:.0%}": smallest_resolved(
+                sigma=sigma, seeds=3, variants=variants, confidence=0.95, power=chance)
+            for variants in (2, 5) for chance in (0.5, 0.8)
+        },
+    }  # fmt: skip
 
 
 def page(found: dict[str, Any]) -> str:
@@ -260,18 +271,21 @@ def page(found: dict[str, Any]) -> str:
         interval = "" if one["low"] is None else f"{one['low']:+.4f} to {one['high']:+.4f}"
         lines.append(f"| {one['variant']} | {one['difference']:+.4f} | {interval} | {one['p_value']} | "
                      f"{'yes' if one['found'] else 'NO'} |")  # fmt: skip
-    null = found["null"]
-    share = "too few models" if null["false"] is None else f"{null['false']:.1%}"
-    splits = f"Null: {null['models']} baseline models, {null['splits']} splits into 3 against 3"
-    lines += ["", f"{splits}: {share} false verdicts; with normal noise {null['false_simulated']:.1%}."]
+    lines.append("")
+    for row in found["power"]:
+        if row["false"] is not None:
+            lines.append(
+                f"Null, {row['preset']}: {row['models']} baseline models, {SPLITS} splits into 3 against 3: "
+                f"{row['false']:.1%} false verdicts; with normal noise {row['false_simulated']:.1%}."
+            )
     lines.append(
         "(The splits of one set of 24 normal values give 2.8 to 7.5 % in 95 of 100 sets, mean 5.0 %: simulated.)"
     )
     names = list(found["power"][0]["resolved"])
-    lines += ["", f"| size | models | sigma | {' | '.join(names)} |", "|---" * (3 + len(names)) + "|"]
+    lines += ["", f"| size | sigma | degrees of freedom | {' | '.join(names)} |", "|---" * (3 + len(names)) + "|"]
     for row in found["power"]:
         cells = " | ".join(f"{value:.4f}" for value in row["resolved"].values())
-        lines.append(f"| {row['preset']} | {row['models']} | {row['sigma']:.5f} | {cells} |")
+        lines.append(f"| {row['preset']} | {row['sigma']:.5f} | {row['degrees_of_freedom']} | {cells} |")
     return "\n".join(lines)
 
 
@@ -285,8 +299,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2_000_000)
     parser.add_argument("--vocabulary", type=int, default=4096)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--null-seeds", type=int, default=24)
-    parser.add_argument("--power", default="", help="further sizes and their models: pico=12,micro=8")
+    parser.add_argument("--null", default="pico=24", help="sizes and their baseline models")
     parser.add_argument("--held-out", action="append", default=[], help="NAME=FILE")
     parser.add_argument("--held-out-bytes", type=int, default=200_000)
     parser.add_argument("--runner", default="inline")
