@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from pipeline.files import Files
+from stages.editions import terms_of_addresses
 from stages.schema import LEDGER
 
 #: A ledger part: LEDGER plus the row of the split's base table that it speaks of (null: it never became a row).
@@ -61,15 +62,14 @@ class View:
 
 def headed_texts(files: Files, view: View, unit: str, documents: pa.Table) -> pa.ChunkedArray:
     """The texts of these documents of a split (with their `row`) as extraction gave them, before any stage rewrote
-    them, behind their titles."""
-    titled = "title" in view.base.columns
-    columns = ["title", "text"] if titled else ["text"]
-    base = files.read_table(f"{view.base.phase}/{unit}.docs.parquet", columns).take(documents["row"])
-    if not titled:
-        return base["text"]
+    them, behind the term that their address names and their titles."""
+    heads = [name for name in ("url", "title") if name in view.base.columns]
+    base = files.read_table(f"{view.base.phase}/{unit}.docs.parquet", [*heads, "text"]).take(documents["row"])
     large = pa.large_string()
-    titles, texts = pc.fill_null(base["title"], "").cast(large), base["text"].cast(large)
-    return pc.binary_join_element_wise(titles, texts, pa.scalar("\n", large))
+    lines = [pc.fill_null(base[name], "").cast(large) for name in heads]
+    if "url" in heads:
+        lines[0] = pa.chunked_array([pa.array(terms_of_addresses(lines[0]), large)])
+    return pc.binary_join_element_wise(*lines, base["text"].cast(large), pa.scalar("\n", large))
 
 
 def alive_rows(files: Files, view: View, unit: str) -> np.ndarray:

@@ -4,8 +4,9 @@ Course pages of two terms and reports of two years share most of their sentences
 and a person calls the first different and the second the same. What tells them apart is that an edition says at its
 top which one it is. Two texts that both do, and name different ones, are no duplicates of each other.
 
-What is looked at is the page's title and its text as it was extracted: rules that drop lines without a sentence's end
-drop the headings that name a term.
+What is looked at is a term in the page's address (`/courses/10/su15.html`: summer 2015), its title, and its text as it
+was extracted: rules that drop lines without a sentence's end drop the headings that name a term. Dates in addresses are
+not looked at: the same article has another one on each site that carries it.
 
 A date with its day says when a page was written, printed or fetched, and is no edition: a page with today's date at its
 top, a wiki page's last change and a source file's header stay the same page.
@@ -17,6 +18,7 @@ source file, and 4 of 122 pairs of versions of one page (docs/decisions.md has t
 
 import re
 from typing import Final
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +54,24 @@ _IN_MONTH: Final = re.compile(rf"\b({_MONTH})\b\.?\W{{1,3}}(?:del?\W{{1,3}})?({_
 _ANY_YEAR: Final = re.compile(rf"\b{_YEAR}\b")
 #: What every year begins with. Most texts have none of it, and are not looked at one by one.
 _DECADE: Final = "19[89]|20[0-3]"
+
+
+#: A course's term as a part of a path: "su15", "ics125_fq99", "cs122b-w17".
+_TERM_OF_PATH: Final = r"[/_-](w|wi|wq|s|sp|sq|su|f|fa|fq)([089]\d|[123]\d)(?:[/._-]|$)"
+_SEASONS: Final = {"w": "winter", "s": "spring", "su": "summer", "f": "fall"}
+
+
+def terms_of_addresses(urls: pa.Array | pa.ChunkedArray) -> list[str]:
+    """The term that each address names in its path, as a text would name it ("summer 2015"); empty if it names none."""
+    found = [""] * len(urls)
+    named = pc.match_substring_regex(urls, _TERM_OF_PATH, ignore_case=True)
+    rows = np.flatnonzero(pc.fill_null(named, False).to_numpy(zero_copy_only=False))
+    for row, url in zip(rows, urls.take(pa.array(rows)).to_pylist(), strict=True):
+        path = urlsplit(url).path.lower()
+        if term := re.search(_TERM_OF_PATH, path):
+            season = _SEASONS[term[1] if term[1] == "su" else term[1][0]]
+            found[row] = f"{season} {'19' if term[2] >= '80' else '20'}{term[2]}"
+    return found
 
 
 def edition(text: str) -> str:

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from stages.editions import HEAD_CHARACTERS, all_editions, edition, edition_keys
+from stages.editions import HEAD_CHARACTERS, all_editions, edition, edition_keys, terms_of_addresses
 
 
 def test_the_first_term_with_its_year_counts_and_else_the_first_year() -> None:
@@ -48,3 +48,16 @@ def test_behind_a_menu_all_terms_and_years_count_in_their_order() -> None:
     assert all_editions(f"{menu}Fall 2017, last changed in 2018") == "fall 2017; 2017; 2018"
     one, two, none = edition_keys(pa.array([f"{menu}Fall 2017", f"{menu}Fall 2018", menu]), everywhere=True)
     assert one != two != none == 0
+
+
+def test_the_term_in_an_address_counts_as_if_the_text_named_it() -> None:
+    named = {
+        "https://u.example/~kay/courses/10/su15.html": "summer 2015",
+        "https://u.example/ics125_fq99/test.html?s17": "fall 1999",
+        "https://u.example/wiki/cs122b-W17/": "winter 2017",
+        "https://u.example/courses/sp08": "spring 2008",
+        "https://u.example/s3/fs17.html": "",
+        "https://u.example/2017/05/s17x?term=/s17/": "",
+        "https://u.example/section/s45/": "",
+    }
+    assert terms_of_addresses(pa.array([*named, None])) == [*named.values(), ""]
