@@ -1,8 +1,6 @@
 """A cluster by its address: shipped code, nodes that die and join or are not fit; the same bytes as without one."""
 
 import json
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -61,7 +59,7 @@ def test_a_cluster_of_two_nodes_gives_the_bytes_of_one_process(tmp_path, token):
 
 
 class Watcher(Silent):
-    """Calls back once after so many commits."""
+    """Calls back once after so many commits, in the driver's main thread: Ray starts a node in no other."""
 
     def __init__(self, moments) -> None:
         self._moments, self._count = dict(moments), 0
@@ -69,11 +67,9 @@ class Watcher(Silent):
     def advance(self, phase, commit) -> None:
         self._count += 1
         if then := self._moments.pop(self._count, None):
-            threading.Thread(target=then).start()
+            then()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1500)
 def test_two_nodes_killed_in_mid_run_and_one_that_joins_change_nothing(tmp_path, token):
     crawl, path = make_crawl(tmp_path / "crawl", files=3, pages_per_file=8), tmp_path / "r.yaml"
     path.write_text(RECIPE.format(crawl=crawl))
@@ -95,10 +91,7 @@ def test_two_nodes_killed_in_mid_run_and_one_that_joins_change_nothing(tmp_path,
             out=str(tmp_path / "out2"), work=str(tmp_path / "work2"), ray_address=nodes.address, workers=0
         )
         together = run(recipe, options, progress=watcher)
-        deadline = time.monotonic() + 60
-        while len(happened) < 3 and time.monotonic() < deadline:
-            time.sleep(0.1)
-    assert sorted(happened) == ["joined", "killed 0", "killed 1"]
+    assert happened == ["killed 0", "joined", "killed 1"]
     assert together["root"] == alone["root"]
     assert sum(phase["executed"] for phase in together["phases"]) > 40
 
