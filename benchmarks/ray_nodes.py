@@ -15,9 +15,8 @@ class Nodes:
 
     def __init__(self, path: str = "") -> None:
         """`path` is on the nodes' path, and the folder that holds Tamis is not."""
+        import pipeline.runners.ray_runner  # noqa: F401, I001 (it sets what must be set before Ray is imported)
         from ray.cluster_utils import Cluster
-
-        import pipeline.runners.ray_runner  # noqa: F401 (it sets what must be set before Ray is imported)
 
         self._folders: list[str] = []
         # Where Ray notes the latest cluster of this machine: it may be somebody's.

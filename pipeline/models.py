@@ -25,7 +25,7 @@ BUILTIN: Final[dict[str, str]] = {
     "toxicity-en": "91ee09d70d83e6511fb2875e0e394e16905a45c2c27cb0cc019a2f36a1e6fcae",
     "toxicity-zh": "199b6458f988a059e5f8c647c3b37a9fde5114cb25942936f0c2dd6a39aba6ce",
     # Made by `tamis extractor train`; not fastText's.
-    "extractor": "50b025fdf883cce28940e35acac2df75daa0a0c7486697fd8a138b77d6928ad5",
+    "extractor": "1c3648486d5599a73b32492b590b8bacfb017f56a2bc69b0415751fa15ae623e",
 }
 #: Bundled models that are not fastText's.
 _SUFFIX: Final = {"extractor": ".npz"}
