@@ -15,11 +15,14 @@ def _kernel_cache() -> str:
     numba finds a stale entry by the file that holds the kernel, not by the files that hold the kernels it calls; so
     after a change of one module the machine code of another would still do what the old one did.
     """
-    digest = hashlib.sha256()
-    for source in sorted((Path(__file__).parents[1] / "stages").glob("*.py")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    root, digest = Path(__file__).parents[1], hashlib.sha256()
+    for folder in ("stages", "pipeline/dedup"):
+        for source in sorted((root / folder).glob("*.py")):
+            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     return str(Path(tempfile.gettempdir()) / f"tamis-kernels-{os.getuid()}-{digest.hexdigest()[:16]}")
 
 
-# numba reads this once, when it is first imported; workers and children inherit it.
-os.environ.setdefault("NUMBA_CACHE_DIR", _kernel_cache())
+# numba reads these once, when it is first imported; workers and children inherit them.
+if "NUMBA_CACHE_DIR" not in os.environ:
+    os.environ["NUMBA_CACHE_DIR"] = _kernel_cache()
+    os.environ.setdefault("NUMBA_CACHE_LOCATOR_CLASSES", "stages.compiled.Locator")
