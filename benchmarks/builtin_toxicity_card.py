@@ -237,7 +237,8 @@ swearing. One is a list of gossip headlines about a sex tape and a suicide. Thre
 mailing list news about Debian, a page about software versions. The twelve below 0.5 are harmless: a shop's feedback,
 recipes, a parenting blog, variables of a shop's script, exercises, an index of letters. No hateful page was among them:
 this crawl has hardly any, so the share of toxic pages that the stage finds on a real crawl is not known. Above 0.5 half
-were right; below it hardly any.
+were right; below it hardly any. Twenty pages flagged on another crawl were read whole since (docs/judging.md): 17 are
+wrong, among them program code, exercises with bars of asterisks and rows of single letters.
 
 About 35 configurations were compared by their mean on folds 0 and 1 of the five over which the mean above is taken, so
 it is slightly optimistic.
