@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from train.stacks import StackOptimizer, gradients_of
+
 #: Of the quintic iteration: chosen by its author for a steep slope at zero; singular values end within 0.7 and 1.2.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -33,40 +35,16 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
-class Muon(torch.optim.Optimizer):
-    """`matrices` by Muon with Nesterov momentum; `rest`, AdamW's parameter groups, by fused AdamW.
-
-    Like fused AdamW it skips a step on the device where its attribute `found_inf` is a tensor that is not zero.
-    """
-
-    found_inf: Tensor | None = None
+class Muon(StackOptimizer):
+    """Muon with Nesterov momentum for `matrices`; see `StackOptimizer`."""
 
     def __init__(
         self, matrices: list[Tensor], rest: list[dict[str, Any]], *, momentum: float, weight_decay: float, **adamw: Any
     ) -> None:
-        self.adamw = torch.optim.AdamW(rest, fused=True, **adamw)
-        super().__init__(
-            [{"params": matrices}], {"lr": adamw["lr"], "momentum": momentum, "weight_decay": weight_decay}
-        )
-        # One state, and groups that whoever sets the learning rate finds all together.
-        self.state = self.adamw.state
-        self.param_groups = [*self.param_groups, *self.adamw.param_groups]
+        super().__init__(matrices, rest, own={"momentum": momentum, "weight_decay": weight_decay}, **adamw)
 
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step from the gradients as they are; there is no closure to call."""
-        assert closure is None
-        self.adamw.found_inf = self.found_inf  # type: ignore[attr-defined]
-        self.adamw.step()
-        group = self.param_groups[0]
-        by_shape: dict[torch.Size, list[Tensor]] = {}
-        for parameter in group["params"]:
-            by_shape.setdefault(parameter.shape, []).append(parameter)
-        for shape, parameters in by_shape.items():
-            self._step_stack(parameters, shape, group)
-
-    def _step_stack(self, parameters: list[Tensor], shape: torch.Size, group: dict[str, Any]) -> None:
-        gradients = torch.stack([_gradient(parameter) for parameter in parameters])
+    def step_stack(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        gradients = gradients_of(parameters)
         buffers = [self._momentum(parameter) for parameter in parameters]
         keep = torch.ones((), device=gradients.device)
         if self.found_inf is not None:
@@ -77,10 +55,11 @@ class Muon(torch.optim.Optimizer):
         # Experts of a mixture are stacks of matrices themselves.
         stack = gradients.lerp(moved, momentum).flatten(0, -3)
         step = orthogonalised(stack).float().view_as(gradients) * keep
+        longer = max(gradients.shape[-2:])
         for parameter, buffer, new, change in zip(parameters, buffers, moved, step, strict=True):
             buffer.copy_(new)
             parameter.mul_(1.0 - rate * group["weight_decay"] * keep)
-            parameter.add_(change, alpha=-rate * 0.2 * math.sqrt(max(shape[-2:])))
+            parameter.add_(change, alpha=-rate * 0.2 * math.sqrt(longer))
 
     def _momentum(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
@@ -88,8 +67,3 @@ class Muon(torch.optim.Optimizer):
             state["momentum_buffer"] = torch.zeros_like(parameter)
         buffer: Tensor = state["momentum_buffer"]
         return buffer
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad

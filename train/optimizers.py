@@ -1,5 +1,7 @@
 """Which parameter is moved by which optimiser, and with how much weight decay."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -28,25 +30,12 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
             (decayed if decays(name, parameter) else plain).append(parameter)
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
-    betas = (settings.beta1, settings.second_beta)
+    adamw: dict[str, Any] = {
+        "lr": settings.learning_rate, "betas": (settings.beta1, settings.second_beta), "eps": settings.epsilon,
+    }  # fmt: skip
+    decay = settings.weight_decay
     if settings.optimizer == "muon":
-        return Muon(
-            hidden,
-            groups,
-            momentum=settings.muon_momentum,
-            weight_decay=settings.weight_decay,
-            lr=settings.learning_rate,
-            betas=betas,
-            eps=settings.epsilon,
-        )
+        return Muon(hidden, groups, momentum=settings.muon_momentum, weight_decay=decay, **adamw)
     if settings.optimizer == "soap":
-        return Soap(
-            hidden,
-            groups,
-            frequency=settings.soap_frequency,
-            weight_decay=settings.weight_decay,
-            lr=settings.learning_rate,
-            betas=betas,
-            eps=settings.epsilon,
-        )
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.epsilon, fused=True)
+        return Soap(hidden, groups, frequency=settings.soap_frequency, weight_decay=decay, **adamw)
+    return torch.optim.AdamW(groups, fused=True, **adamw)

@@ -15,42 +15,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from train.stacks import StackOptimizer, gradients_of
+
 #: Of a matrix's state, in the order of `_advance`. All keep their shape, so that a stack of them is one tensor.
 STATE = ("exp_avg", "exp_avg_sq", "left", "right", "left_basis", "right_basis")
 
 
-class Soap(torch.optim.Optimizer):
-    """`matrices` (and stacks of matrices) by SOAP; `rest`, AdamW's parameter groups, by fused AdamW.
+class Soap(StackOptimizer):
+    """SOAP for `matrices`; see `StackOptimizer`.
 
-    Like fused AdamW it skips a step on the device where its attribute `found_inf` is a tensor that is not zero. How
-    many steps were asked for decides when the bases turn; it is part of the state, so that a resume goes on alike.
+    How many steps were asked for decides when the bases turn; it is part of the state, so that a resume goes on alike.
     """
-
-    found_inf: Tensor | None = None
 
     def __init__(
         self, matrices: list[Tensor], rest: list[dict[str, Any]], *, frequency: int, weight_decay: float, **adamw: Any
     ) -> None:
-        self.adamw = torch.optim.AdamW(rest, fused=True, **adamw)
-        super().__init__([{"params": matrices}], {**adamw, "frequency": frequency, "weight_decay": weight_decay})
-        # One state, and groups that whoever sets the learning rate finds all together.
-        self.state = self.adamw.state
-        self.param_groups = [*self.param_groups, *self.adamw.param_groups]
+        super().__init__(matrices, rest, own={"frequency": frequency, "weight_decay": weight_decay}, **adamw)
 
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step from the gradients as they are; there is no closure to call."""
-        assert closure is None
-        self.adamw.found_inf = self.found_inf  # type: ignore[attr-defined]
-        self.adamw.step()
-        by_shape: dict[torch.Size, list[Tensor]] = {}
-        for parameter in self.param_groups[0]["params"]:
-            by_shape.setdefault(parameter.shape, []).append(parameter)
-        for parameters in by_shape.values():
-            self._step_stack(parameters, self.param_groups[0])
-
-    def _step_stack(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = torch.stack([_gradient(parameter) for parameter in parameters])
+    def step_stack(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        gradients = gradients_of(parameters)
         skip = torch.zeros((), device=gradients.device) if self.found_inf is None else self.found_inf
         gradients = torch.where(skip != 0, 0.0, gradients)
         states = [self.state[parameter] for parameter in parameters]
@@ -119,8 +102,3 @@ def _turned(matrices: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
     order = estimated.argsort(dim=-1, descending=True, stable=True)
     sorted_basis = basis.gather(-1, order.unsqueeze(-2).expand_as(basis))
     return torch.linalg.qr(matrices @ sorted_basis)[0], order
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checks import assert_gradients_agree
 from token_corpus import tokenizer
 
 from tokenizer.shards import ShardSet
@@ -95,18 +96,7 @@ def test_gradients_agree_with_finite_differences() -> None:
     objective = Objective(new_model(SMALL, seed=0, dtype=torch.float64).double(), end_of_text_id=0)
     ids = torch.randint(1, 64, (2, 8), generator=torch.Generator().manual_seed(0))
     ids[0, 4] = 0
-    objective(ids, ids.roll(-1, 1))[0].backward()
-    generator = torch.Generator().manual_seed(1)
-    for name, parameter in objective.named_parameters():
-        direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-        values = []
-        with torch.no_grad():
-            for step in (1e-5, -2e-5):
-                parameter += step * direction
-                values.append(objective(ids, ids.roll(-1, 1))[0].item())
-            parameter += 1e-5 * direction
-        numeric = (values[0] - values[1]) / 2e-5
-        assert (parameter.grad * direction).sum().item() == pytest.approx(numeric, rel=1e-5, abs=1e-5), name
+    assert_gradients_agree(objective, ids, ids.roll(-1, 1), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("q_rank", [None, 12])

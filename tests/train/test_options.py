@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checks import assert_gradients_agree
 from token_corpus import counting_shards, shards_of_texts
 from torch.nn import functional
 
@@ -54,18 +55,7 @@ def test_gradients_agree_with_finite_differences(settings: ModelSettings, option
     ids[0, 4] = 0
     targets = ids.roll(-1, 1)
     targets[1, 3] = -1
-    objective(ids, targets)[0].backward()
-    generator = torch.Generator().manual_seed(1)
-    for name, parameter in objective.named_parameters():
-        direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-        values = []
-        with torch.no_grad():
-            for step in (1e-5, -2e-5):
-                parameter += step * direction
-                values.append(objective(ids, targets)[0].item())
-            parameter += 1e-5 * direction
-        numeric = (values[0] - values[1]) / 2e-5
-        assert (parameter.grad * direction).sum().item() == pytest.approx(numeric, rel=1e-5, abs=1e-6), name
+    assert_gradients_agree(objective, ids, targets, tolerance=1e-6)
 
 
 def test_masked_documents_are_computed_as_if_alone() -> None:
