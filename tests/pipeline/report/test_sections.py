@@ -31,12 +31,16 @@ from pipeline.takedown import remove
 
 RECIPE = """\
 name: {name}
-input: {{paths: ["{place}/docs.warc.gz"]}}
+input: {{paths: ["{place}/CC-*.warc.gz"]}}
 stages:
   - {{type: extract}}
   - {{type: gopher_quality, min_stop_words: {stop_words}, min_words: {words}}}
   - {{type: near_dedup, threshold: 0.7}}
+tokenizer: {{vocab_size: 300}}
+shards: {{validation_fraction: 0.0}}
 """
+#: As long as the names in a real crawl, and longer than a column of the page.
+LONG_NAME = "CC-MAIN-20240101000000-20240102000000-00000-of-a-crawl-with-a-long-name-and-more-behind-it"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     members = [
         member(record(text.encode(), kind="conversion", url=f"http://{name}.test/")) for name, text in texts.items()
     ]
-    (folder / "docs.warc.gz").write_bytes(b"".join(members))
+    (folder / f"{LONG_NAME}.warc.gz").write_bytes(b"".join(members))
     for name, words in (("loose", 5), ("strict", 200)):
         (folder / f"{name}.yaml").write_text(RECIPE.format(name=name, place=folder, stop_words=1, words=words))
         options = Options(out=str(folder / name), work=str(folder / "work"), runner="inline")
