@@ -1,6 +1,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3.11
+DATA ?= ../shared/data
 
 .PHONY: setup demo test promises proofs check wheel lock licences reference bench models clean
 setup: $(VENV)/.done
@@ -31,10 +32,11 @@ licences: setup
 # The reference of commands, settings and reasons, from the code.
 reference: setup
 	$(BIN)/python -m pipeline.reference
+# Kernels and gold texts, on a folder of labelled pages, texts and crawls: make bench DATA=folder
 bench: setup
-	$(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks.html_gold ../shared/data
-	$(BIN)/python -m benchmarks.pdf_gold
+	$(BIN)/python -m benchmarks $(DATA)
+	$(BIN)/python -m benchmarks.html_gold $(DATA)
+	$(BIN)/python -m benchmarks.pdf_gold $(DATA)/pdf
 # The bundled models again, from the labelled data that their cards name: make models DATA=folder
 models: setup
 	$(BIN)/python -m benchmarks.train_builtin $(DATA)

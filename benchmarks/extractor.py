@@ -128,8 +128,9 @@ def quality(folder: Path, judges: Path | None) -> None:
 
 def judge_of(name: str, judges: Path | None) -> tuple[Judge, str]:
     """The judge that a set is scored by, and how it is called."""
-    own = judges / f"{name}.npz" if judges and name != "trafilatura" else None
-    return (load_judge(own), "without this set") if own and own.is_file() else (load_judge(), "shipped")
+    if judges is None or name == "trafilatura":
+        return load_judge(), "shipped"
+    return load_judge(judges / f"{name}.npz"), "without this set"
 
 
 def curve(folder: Path, judges: Path | None) -> None:

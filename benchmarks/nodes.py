@@ -2,10 +2,10 @@
 
     python -m benchmarks.nodes CRAWL --out FOLDER [--rounds 2] [--cases inline,ray,one,two]
 
-Each run is a process of its own with new output and work folders: `tamis run` with `--runner inline`, with `--runner$
---workers 1`, and with `--ray-address` on a Ray of one and of two nodes of one core each, which are raylets on this
-machine (so two nodes share its memory and disk, and want two idle cores). Seconds by the clock, with what starts and
-ends Ray in them; the nodes of a cluster are there before. The root of every run has to be the same.
+Each run is a process of its own with new output and work folders: `tamis run` with `--runner inline`, with
+`--runner ray --workers 1`, and with `--ray-address` on a Ray of one and of two nodes of one core each. These are
+raylets on this machine, so two nodes share its memory and disk, and want two idle cores. Seconds by the clock, with
+what starts and ends Ray in them; the nodes of a cluster are there before. The root of every run has to be the same.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """A crawl to a model that everyone opens, with the training killed on the way: the whole road in one command.
 
-    python -m benchmarks.walk ../shared/data/crawl/assembled/webmix-00000.warc.gz --out FOLDER
+    python -m benchmarks.walk CRAWL.warc.gz --out FOLDER
 
 `tamis run` makes shards and a vocabulary of the crawl. The same model is trained twice on them, once undisturbed, once
 killed (SIGKILL) twice at moments that nothing chose, and continued by the same command. Curve and weights must be the

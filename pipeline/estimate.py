@@ -51,6 +51,8 @@ class Measured:
     input_bytes: int
     documents: int
     text_bytes: int
+    #: Processes that ran its tasks, each of which starts.
+    workers: int
     #: By phase name: CPU seconds and bytes written, summed where a name comes more than once.
     seconds: Mapping[str, float]
     bytes: Mapping[str, int]
@@ -90,7 +92,12 @@ def measured(manifest: Mapping[str, Any]) -> Measured:
     counts = manifest["counts"]
     read = counts["stages"][1]["text_bytes_kept"] if len(counts["stages"]) > 1 else counts["text_bytes"]
     return Measured(
-        input_bytes=total, documents=counts["documents"], text_bytes=read, seconds=dict(seconds), bytes=dict(written)
+        input_bytes=total,
+        documents=counts["documents"],
+        text_bytes=read,
+        workers=manifest["observed"]["workers"],
+        seconds=dict(seconds),
+        bytes=dict(written),
     )
 
 
@@ -107,10 +114,11 @@ def estimate(
     workers = machines * cores
     levels = merge_levels(input_bytes) - merge_levels(largest.input_bytes)
     phases, serial, disk = {}, 0.0, 0.0
+    started = sum(run.workers for run in runs) / len(runs)
     for name in largest.seconds:
         start, rate = _line([(run.input_bytes, run.seconds[name]) for run in runs if name in run.seconds])
         # What a run pays to start, every worker pays.
-        phases[name] = start if name in _FIXED else start * workers + rate * input_bytes
+        phases[name] = start if name in _FIXED else start / started * workers + rate * input_bytes
         grown = largest.bytes[name] * (1 if name in _FIXED else times)
         if name in _FIXED:
             phases[name] += rate * largest.input_bytes
@@ -122,7 +130,7 @@ def estimate(
             serial += documents * _DECIDE_SECONDS + _RANGE_SECONDS * math.floor(documents / _RANGE_DOCUMENTS)
     total = sum(phases.values())
     wall = max(0.0, total - serial) / (workers * efficiency) + serial
-    results = sum(largest.bytes[name] * times for name in largest.bytes if name in ("publish", "shards", "shuffle"))
+    results = sum(largest.bytes[name] * times for name in largest.bytes if name in ("publish", "shards"))
     return Estimate(
         input_bytes=input_bytes, documents=documents, text_bytes=largest.text_bytes * times, core_seconds=total,
         serial_seconds=serial, wall_seconds=wall, disk_bytes=disk, result_bytes=results,
@@ -146,9 +154,8 @@ def _line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
     mean_x, mean_y = (sum(point[axis] for point in points) / len(points) for axis in (0, 1))
     rate = sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
     start = mean_y - rate * mean_x
-    if rate < 0:
-        return mean_y, 0.0
-    return (start, rate) if start >= 0 else (0.0, through_origin)
+    # A run that took less for more says nothing of what starting costs.
+    return (start, rate) if start >= 0 and rate > 0 else (0.0, through_origin)
 
 
 def estimate_text(found: Sequence[Estimate], *, machines: int, cores: int, efficiency: float) -> str:

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 PLACE = Path("docs/licences.md")
 #: Extras for users; `dev` is for people who work on Tamis, and brings nothing to those who install it.
-EXTRAS = ("s3", "pdf-mupdf", "demo", "extractor", "tensorboard", "classifiers", "segment", "perplexity")
+EXTRAS = ("s3", "pdf-mupdf", "demo", "extractor", "tensorboard", "classifiers", "segment", "perplexity", "browse")
 #: Where the metadata does not say, or says it at such length that a line of a table cannot hold it.
 STATED = {
     # LICENSE and COPYING.LESSER.3 in its source.

@@ -1,8 +1,8 @@
 """`tamis remove`: documents taken out of a finished run, booked like every other document that does not survive.
 
     kept/, shards/    rewritten without them, where they stood; every other file stays as it is
-    ledger/           a row for each, stage `remove`, reason `removed`, without their text; rows of duplicates that name
-                      one of them as partner lose their excerpt, which is nearly the same text
+    ledger/           a row for each, stage `remove`, reason `removed`, without their text; rows of their duplicates,
+                      and of duplicates of these, lose their excerpt, which is nearly the same text
     manifest.json     counts, outputs and root anew; `removals` says what was taken out of which root
 
 New files are written beside the old ones first, under `removal/`, with the new manifest last: from then on the removal
@@ -12,7 +12,7 @@ is decided, and a command that was killed is finished by the next one.
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,8 +63,10 @@ def remove(out: str, ids: Sequence[str]) -> dict[str, Any]:
         manifest, wanted = read_manifest(out), set(ids)
         value_set, removed, known = pa.array(sorted(wanted), pa.string()), Counter[str](), set[str]()
         before = manifest["root"]
+        names = [f"ledger/{split['part']}.parquet" for split in manifest["splits"]]
+        alike = with_duplicates(lambda: (files.read_table(name, ["id", "partner"]) for name in names), wanted)
         for split in manifest["splits"]:
-            known |= _part(files, manifest, split, value_set, removed)
+            known |= _part(files, manifest, split, value_set, pa.array(sorted(alike), pa.string()), removed)
         gone = set(removed)
         if gone:
             _shards(files, manifest, value_set)
@@ -107,15 +109,29 @@ def _replace(files: Files, manifest: dict[str, Any], name: str, table: pa.Table)
     manifest["outputs"][name] = files.write_table(f"{_FOLDER}/{name}", table).sha256
 
 
+def with_duplicates(ledgers: Callable[[], Iterable[pa.Table | pa.RecordBatch]], ids: set[str]) -> set[str]:
+    """These ids and those of documents that were dropped as duplicates of them, of duplicates of these, and so on.
+    `ledgers` gives the ledger's columns `id` and `partner`, once for each link of the longest chain."""
+    found, new = set(ids), set(ids)
+    while new:
+        wanted, behind = pa.array(sorted(new), pa.string()), set[str]()
+        for rows in ledgers():
+            behind.update(rows["id"].filter(pc.is_in(rows["partner"], value_set=wanted)).to_pylist())
+        new = behind - found
+        found |= new
+    return found
+
+
 def _part(
-    files: Files, manifest: dict[str, Any], split: dict[str, Any], ids: pa.Array, removed: Counter[str]
+    files: Files, manifest: dict[str, Any], split: dict[str, Any], ids: pa.Array, alike: pa.Array, removed: Counter[str]
 ) -> set[str]:
-    """One split: its new kept/ and ledger/ parts, if anything changes. Returns the ids that its ledger holds."""
+    """One split: its new kept/ and ledger/ parts, if anything changes. `alike`: `ids` and their duplicates. Returns the
+    ids that its ledger holds."""
     kept_name, ledger_name = f"kept/{split['part']}.parquet", f"ledger/{split['part']}.parquet"
     known = pc.is_in(files.read_table(ledger_name, ["id"])["id"], value_set=ids)
     ledger = files.read_table(ledger_name)
     here = pc.is_in(files.read_table(kept_name, ["id"])["id"], value_set=ids)
-    stale = pc.fill_null(pc.and_(pc.is_in(ledger["partner"], value_set=ids), pc.is_valid(ledger["excerpt"])), False)
+    stale = pc.fill_null(pc.and_(pc.is_in(ledger["id"], value_set=alike), pc.is_valid(ledger["excerpt"])), False)
     if pc.any(stale).as_py():
         blank = pc.if_else(stale, pa.scalar(None, pa.string()), ledger["excerpt"])
         ledger = ledger.set_column(ledger.schema.get_field_index("excerpt"), "excerpt", blank).cast(LEDGER)

@@ -18,7 +18,6 @@ source file, and 4 of 122 pairs of versions of one page (docs/decisions.md has t
 
 import re
 from typing import Final
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +57,8 @@ _DECADE: Final = "19[89]|20[0-3]"
 
 #: A course's term as a part of a path: "su15", "ics125_fq99", "cs122b-w17".
 _TERM_OF_PATH: Final = r"[/_-](w|wi|wq|s|sp|sq|su|f|fa|fq)([089]\d|[123]\d)(?:[/._-]|$)"
+#: What stands before and behind an address's path. Not by a parser: those raise for a host that cannot be.
+_AROUND_PATH: Final = re.compile(r"^[a-z][a-z0-9+.\-]*://[^/?#]*|[?#].*", re.IGNORECASE | re.DOTALL)
 _SEASONS: Final = {"w": "winter", "s": "spring", "su": "summer", "f": "fall"}
 
 
@@ -67,8 +68,7 @@ def terms_of_addresses(urls: pa.Array | pa.ChunkedArray) -> list[str]:
     named = pc.match_substring_regex(urls, _TERM_OF_PATH, ignore_case=True)
     rows = np.flatnonzero(pc.fill_null(named, False).to_numpy(zero_copy_only=False))
     for row, url in zip(rows, urls.take(pa.array(rows)).to_pylist(), strict=True):
-        path = urlsplit(url).path.lower()
-        if term := re.search(_TERM_OF_PATH, path):
+        if term := re.search(_TERM_OF_PATH, _AROUND_PATH.sub("", url).lower()):
             season = _SEASONS[term[1] if term[1] == "su" else term[1][0]]
             found[row] = f"{season} {'19' if term[2] >= '80' else '20'}{term[2]}"
     return found

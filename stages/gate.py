@@ -1,8 +1,9 @@
 """The gate of engine cascade: a page of which all visible text shows that later stages would not keep its main text.
 
 What the gate looks at is all visible text, menus included: signals on main text would be sharper, but a page that the
-cheap engine misreads would be lost with them. So it asks only for what main text can have no more of than all text:
-words, a language's share, sentences.
+cheap engine misreads would be lost with them. Main text has no more words than all text. Of a language's share and of
+sentences that is not certain (c4_quality drops a line for one word of a menu in it, which the main text may lack), so
+their thresholds lie well below those of the stages, and what they lose is measured (docs/benchmarks.md).
 """
 
 import re

@@ -53,7 +53,7 @@ def train_horizons(
         if start and checkpoint.latest(folder / "checkpoints") is None:
             longest = replace(settings, tokens=max(horizons), warmup_steps=warmup, schedule="constant")
             _grow(shards, longest, start, model, out / "trunk", progress)
-            _branch(out / "trunk", folder, branch)
+            _branch(out / "trunk", folder, branch, start)
         results[tokens] = train(shards, branch, model=model, out=folder, tokenizer=tokenizer, progress=progress)
     return results
 
@@ -73,17 +73,24 @@ def _grow(
         train(shards, settings, model=model, out=out, max_steps=stop - done, progress=progress)
 
 
-def _branch(trunk: Path, folder: Path, settings: TrainSettings) -> None:
-    """Make the trunk's newest checkpoint the branch's own, with the beginning of its curve."""
+def _branch(trunk: Path, folder: Path, settings: TrainSettings, start: int) -> None:
+    """Make the trunk's newest checkpoint, which has to be of step `start`, the branch's own, with the beginning of its
+    curve."""
     found = checkpoint.latest(trunk / "checkpoints")
     assert found is not None
     path, state = found
+    if int(state["step"]) != start:
+        raise ValueError(
+            f"{trunk} is at step {state['step']}, and a horizon of {settings.steps} steps branches at {start}: a "
+            "horizon shorter than one that is already there needs another folder"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     curve = (trunk / "metrics.jsonl").read_bytes()[: state["metrics_bytes"]]
     (folder / "metrics.jsonl").write_bytes(curve)
     partial = folder / "checkpoints" / f".partial-{path.name}"
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(path, partial)
-    stated = {**state, "settings": settings.deciding()}
+    # What the trunk states beside its settings (the number of ranks) is the branch's too.
+    stated = {**state, "settings": {**state["settings"], **settings.deciding(mixture=False)}}
     (partial / checkpoint.STATE).write_text(json.dumps(stated, indent=1, sort_keys=True) + "\n")
     partial.rename(folder / "checkpoints" / path.name)

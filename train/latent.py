@@ -37,7 +37,8 @@ class LatentSettings:
     q_rank: int | None = None
 
     def __post_init__(self) -> None:
-        if min(self.kv_rank, self.nope_dim, self.rope_dim, self.value_dim, self.q_rank or 1) < 1:
+        q_rank = 1 if self.q_rank is None else self.q_rank
+        if min(self.kv_rank, self.nope_dim, self.rope_dim, self.value_dim, q_rank) < 1:
             raise ValueError("latent: all sizes must be positive")
         if self.rope_dim % 2:
             raise ValueError(f"latent: rope_dim {self.rope_dim} is odd: rotary positions turn pairs")

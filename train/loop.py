@@ -43,6 +43,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     part: {each.name: each.default for each in fields(kind) if each.default is not MISSING}
     for part, kind in (("settings", TrainSettings), ("model", ModelSettings))
 }
+DEFAULTS["settings"]["world_size"] = 1
 
 
 class DivergedError(RuntimeError):
@@ -214,7 +215,12 @@ class _Run:
         self.last_loss = curve.last_loss
 
     def _identity(self) -> dict[str, Any]:
-        return {"settings": self.settings.deciding(), "model": asdict(self.model.settings)}
+        mixture = self.model.settings.mixture is not None
+        settings = self.settings.deciding(mixture=mixture)
+        if mixture:
+            # A rank's micro-batch is its own.
+            settings["world_size"] = self.ranks.world_size
+        return {"settings": settings, "model": asdict(self.model.settings)}
 
     def _resume(self) -> None:
         found = checkpoint.latest(self.out / "checkpoints")

@@ -119,7 +119,9 @@ class Mixture(nn.Module):
             used = counts.to(probabilities.dtype) / chosen.numel()
             balances.append(experts * (used * probabilities.mean(0)).sum())
         order = chosen.flatten().argsort(stable=True)
-        found = self.experts(tokens[order // self.active], counts)[order.argsort()]
+        # By a permutation: the gradient of an index that comes up several times is summed in no fixed order.
+        routed = tokens.repeat_interleave(self.active, 0)[order]
+        found = self.experts(routed, counts)[order.argsort()]
         mixed: Tensor = (found.view(*chosen.shape, -1) * shares.to(x.dtype).unsqueeze(-1)).sum(1)
         if self.shared_expert is not None:
             mixed = mixed + self.shared_expert(tokens)

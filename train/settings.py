@@ -75,11 +75,12 @@ class TrainSettings:
     weight_decay: float = 0.1
     #: Gradients are scaled down to this norm.
     max_gradient_norm: float = 1.0
-    #: A step whose loss or gradient is not finite changes nothing; this many of them end the run.
+    #: A step whose loss or gradient is not finite changes nothing; more than this many end the run.
     max_skipped_steps: int = 3
     #: Type of activations: `auto` is float32 on a CPU and bfloat16 on a GPU. Weights are always float32.
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    #: Sequences computed at once. Changes memory and speed, and sums in the last bit.
+    #: Sequences computed at once. Changes memory and speed, and sums in the last bit; of a mixture of experts the
+    #: balance loss, so that its result depends on it.
     micro_batch_sequences: int = 32
     device: str = "cpu"
     #: CPU threads; the result on a CPU depends on it in the last bit.
@@ -165,6 +166,8 @@ class TrainSettings:
             final_fraction=self.final_fraction,
         )
 
-    def deciding(self) -> dict[str, Any]:
-        """The settings that a resumed run must not change."""
-        return {name: value for name, value in asdict(self).items() if name not in OPERATIONAL}
+    def deciding(self, *, mixture: bool) -> dict[str, Any]:
+        """The settings that a resumed run must not change; of a mixture of experts, whose balance loss is that of a
+        micro-batch, its size too."""
+        kept = {"micro_batch_sequences"} if mixture else set()
+        return {name: value for name, value in asdict(self).items() if name not in OPERATIONAL or name in kept}

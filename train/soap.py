@@ -83,7 +83,9 @@ def _advance(
     inside = left_basis.mT @ gradients @ right_basis
     first = state["exp_avg"].lerp(gradients, 1.0 - beta1)
     second = state["exp_avg_sq"].lerp(inside.square(), 1.0 - beta2)
-    correction = (1.0 - beta2**steps).sqrt() / (1.0 - beta1**steps)
+    # No step was taken yet where the first one is skipped; what is computed then is not used, but must be a number.
+    taken = steps.clamp(min=1.0)
+    correction = (1.0 - beta2**taken).sqrt() / (1.0 - beta1**taken)
     turned = left_basis.mT @ first @ right_basis / (second.sqrt() + group["eps"])
     change = left_basis @ turned @ right_basis.mT * correction
     left = state["left"].lerp(gradients @ gradients.mT, 1.0 - beta2)

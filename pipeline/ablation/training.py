@@ -84,7 +84,7 @@ class Job:
         texts = {name: read_domain(Path(path)) for name, path in self.domains}
         return key_of(
             ShardSet.from_folder(self.shards).fingerprint,
-            self.settings().deciding(),
+            self.settings().deciding(mixture=preset(self.preset).mixture is not None),
             # Where float sums may differ in the last bit, it is another model.
             [self.device.partition(":")[0], self.compile, *(["stacked"] if self.stacked else [])],
             asdict(preset(self.preset)),

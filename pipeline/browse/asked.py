@@ -59,7 +59,9 @@ class Asked:
         """The query of an address for this list with changes; a change of anything but the page begins at page 1."""
         told = {field.name: getattr(self, field.name) for field in fields(self)}
         told |= {"page": 1, **changes}
-        return urlencode({name: value for name, value in told.items() if value not in ("", None, 1)})
+        if told["page"] == 1:
+            del told["page"]
+        return urlencode({name: value for name, value in told.items() if value not in ("", None)})
 
     def turned(self, column: str) -> str:
         """The link of a table's head: largest first, then smallest first, then the input's order again."""
@@ -91,7 +93,7 @@ def read_asked(
     if (least is not None or most is not None) and not text.get("score"):
         raise ValueError("a range needs a score: choose which")
     page = text.pop("page", "") or "1"
-    if not (page.isascii() and page.isdigit() and 1 <= int(page[:10]) <= 10**9):
+    if not (page.isascii() and page.isdigit() and len(page) <= 9 and int(page)):
         raise ValueError(f"page: not a number from 1 on: {page[:50]!r}")
     return Asked(**text, least=least, most=most, page=int(page))
 

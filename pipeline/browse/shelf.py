@@ -124,9 +124,8 @@ class Shelf:
         database.execute(f"CREATE VIEW documents AS {self._documents(kept, ledger)}")
         database.execute(f"CREATE VIEW placed AS {self._layer(self.manifest.get('base', ''), ['id'])}")
         database.execute(
-            "CREATE VIEW removed AS SELECT id FROM documents WHERE reason = 'removed';"
-            "CREATE VIEW withheld AS SELECT id FROM documents "
-            "WHERE reason = 'removed' OR partner IN (SELECT id FROM removed)"
+            "CREATE VIEW withheld AS WITH RECURSIVE found(id) AS (SELECT id FROM documents WHERE reason = 'removed' "
+            "UNION SELECT documents.id FROM documents JOIN found ON documents.partner = found.id) SELECT id FROM found"
         )
         allowed = [_literal(f"{folder}/") for folder in (*self._roots.values(), self._spill.name)]
         database.execute(f"SET allowed_directories = [{', '.join(allowed)}]")
@@ -203,7 +202,10 @@ class Shelf:
         """The rows of one page, and whether another follows."""
         source, where, values = self._selected(asked)
         down = "DESC" if asked.first else "ASC"
-        order = f"ORDER BY {_name(asked.order)} {down} NULLS LAST, id" if asked.order else ""
+        # A join keeps no order.
+        order = "" if source == "documents" else "ORDER BY outcome <> 'kept', file, row"
+        if asked.order:
+            order = f"ORDER BY {_name(asked.order)} {down} NULLS LAST, id"
         shown = [name for name in (asked.score, asked.order) if name in self.scores]
         columns = (
             f'{_COMMON}, host, title, language, outcome, "end", stage, reason, measured, threshold, partner, detail, '

@@ -40,7 +40,7 @@ from stages.minhash import SEED, band_hashes, sketch
 from stages.near_dedup import NearDedupSettings
 from stages.shingles import shingle_sets
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 SUFFIX: Final = ".near.json"
 _MODULES: Final = (
     *exchange.MODULES, "pipeline.dedup.against", "pipeline.dedup.sketches", "pipeline.dedup.verify",

@@ -39,9 +39,17 @@ def effective_tokens(unique: int, epochs: float) -> int:
     return round(unique + unique * REPETITION_DECAY * (1 - math.exp((1 - epochs) / REPETITION_DECAY)))
 
 
+def _host_of(url: str) -> str:
+    """Its host in small letters; empty where it has none that could be."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def group_of(sources: Sequence[MixSource], source: str, url: str | None) -> int:
     """Number of the first source of the mix that a document matches. The last one matches all."""
-    host = (urlsplit(url).hostname or "") if url else ""
+    host = _host_of(url) if url else ""
     for number, asked in enumerate(sources):
         if fnmatchcase(source, asked.source) and (asked.host is None or fnmatchcase(host, asked.host.lower())):
             return number

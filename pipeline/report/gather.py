@@ -18,12 +18,13 @@ import pyarrow.parquet as pq
 
 from pipeline.files import Files
 from pipeline.report.batches import batches, parts
-from pipeline.report.clusters import Cluster, largest_clusters
+from pipeline.report.clusters import Cluster, Partners, largest_clusters
 from pipeline.report.histogram import Histogram, histograms
 from pipeline.report.lengths import Lengths, token_lengths
 from pipeline.report.offending import offending, pieces, window
 from pipeline.report.scores import judged_columns
 from pipeline.stage_texts import texts_of
+from pipeline.takedown import with_duplicates
 
 SAMPLES = 20
 PAIRS = 10
@@ -83,7 +84,7 @@ class Gathered:
     objected: dict[str, list[tuple[str, bool]]] = field(default_factory=dict)
     #: Ids that were taken down after the run: nothing of their text, nor of their duplicates', is shown.
     removed: set[str] = field(default_factory=set)
-    partners: Counter[str] = field(default_factory=Counter)  # documents removed for being like this one
+    partners: Partners = field(default_factory=Partners)
     clusters: list[Cluster] = field(default_factory=list)
     partner_texts: dict[str, "KeptSample"] = field(default_factory=dict)
     lengths: Lengths = field(default_factory=Lengths)
@@ -99,6 +100,7 @@ def gather(out: Path, manifest: Mapping[str, Any]) -> Gathered:
     kept, ledger = parts(out, "kept"), parts(out, "ledger")
     judged = judged_columns(manifest["recipe"].get("stages", []))
     pairs = _read_ledger(ledger, found)
+    found.removed = with_duplicates(lambda: batches(ledger, ["id", "partner"]), found.removed)
     found.clusters = largest_clusters(found.partners, batches(ledger, [*_LEDGER, "partner", "excerpt"]), _draw)
     wanted = {row["partner"] for row in pairs} | {cluster.partner for cluster in found.clusters}
     _read_kept(kept, found)
@@ -118,7 +120,7 @@ def gather(out: Path, manifest: Mapping[str, Any]) -> Gathered:
 
 def _objected(found: Gathered, manifest: Mapping[str, Any]) -> dict[str, list[tuple[str, bool]]]:
     """For each drawn document that was dropped, as far as its text is still there: the part with the first offence."""
-    rows = [row for row in found.dropped if not {row["id"], row["partner"]} & found.removed]
+    rows = [row for row in found.dropped if row["id"] not in found.removed]
     texts = texts_of(manifest, Files(manifest["observed"]["work"]), rows) if "work" in manifest["observed"] else {}
     shown = {}
     for row in rows:
@@ -147,7 +149,7 @@ def _read_ledger(files: list[Path], found: Gathered) -> list[dict[str, Any]]:
             found.quarantined.append(row)
         drawn = _keep_smallest(drawn, batch.filter(is_dropped), SAMPLES)
         is_pair = pc.and_(pc.is_valid(batch["partner"]), pc.is_in(batch["reason"], pa.array(["near_dup", "exact_dup"])))
-        _count(found.partners, batch.filter(is_pair)["partner"])
+        found.partners.add(batch.filter(is_pair)["partner"])
         pairs = _keep_smallest(pairs, batch.filter(is_pair), PAIRS)
     found.dropped = [row for _, row in drawn]
     return [row for _, row in pairs]

@@ -22,7 +22,6 @@ Span = tuple[int, int]
 #: Characters of a text that are searched: repeated n-grams of a text of 100 MB are not worth a minute.
 MAX_CHARACTERS: Final = 200_000
 _WORD: Final = re.compile(r"[^\W_]+")
-_LINE: Final = re.compile(r"[^\n]*\S[^\n]*")
 _PARAGRAPH: Final = re.compile(r"\S(?:[^\n]|\n(?!\s*\n))*")
 _PIECE: Final = re.compile(r"\S+")
 _ELLIPSIS: Final = re.compile(r"…|\.{3,}")
@@ -89,8 +88,11 @@ def window(text: str, spans: list[Span], characters: int) -> tuple[str, list[Spa
 
 
 def _lines(text: str) -> Iterator[tuple[str, Span]]:
-    for found in _LINE.finditer(text):
-        yield found[0].strip(), found.span()
+    begin = 0
+    for line in text.split("\n"):
+        if stripped := line.strip():
+            yield stripped, (begin, begin + len(line))
+        begin += len(line) + 1
 
 
 def _where(passes: Callable[[str], object]) -> Callable[[str, Mapping[str, Any]], Iterator[Span]]:
@@ -195,7 +197,7 @@ _FINDERS: Final[Mapping[str, Callable[[str, Mapping[str, Any]], Iterator[Span]]]
     "mean_word_length": _long_words,
     "alpha_words": _without_letter,
     "bullet_lines": _where(_BULLET.match),
-    "ellipsis_lines": _where(re.compile(r".*(?:…|\.{3,})$").match),
+    "ellipsis_lines": _where(lambda line: line.endswith(("…", "..."))),
     "line_punctuation": _where(lambda line: not _ends_a_sentence(line)),
     "short_lines": _where(lambda line: len(line) <= SHORT_LINE_CHARACTERS),
     "lorem_ipsum": _matches(re.compile("lorem ipsum", re.IGNORECASE)),

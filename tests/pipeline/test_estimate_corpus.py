@@ -1,6 +1,7 @@
 """What a large crawl takes, from small runs: the arithmetic on numbers that one can check by hand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ GIGABYTE = 10**9
 def a_run(gigabytes: float, *, seconds: dict[str, float]) -> Measured:
     return Measured(
         input_bytes=int(gigabytes * GIGABYTE), documents=int(gigabytes * 100_000), text_bytes=int(gigabytes * 3e8),
-        seconds=seconds, bytes=dict.fromkeys(seconds, int(gigabytes * 1e8)),
+        workers=1, seconds=seconds, bytes=dict.fromkeys(seconds, int(gigabytes * 1e8)),
     )  # fmt: skip
 
 
@@ -35,9 +36,14 @@ def test_two_runs_tell_what_every_worker_pays_once() -> None:
     assert found.core_seconds == pytest.approx(4 * 10 + 10 * 20)
 
 
+def test_what_two_workers_paid_to_start_is_the_double_of_what_one_pays() -> None:
+    runs = [replace(a_run(size, seconds={"extract": 10 + 20.0 * size}), workers=2) for size in (1, 3)]
+    assert estimate(runs, 10e9, machines=1, cores=4, efficiency=1.0).core_seconds == pytest.approx(4 * 5 + 10 * 20)
+
+
 def test_noise_makes_nothing_negative() -> None:
     falling = [a_run(1, seconds={"judge": 3.0}), a_run(2, seconds={"judge": 1.0})]
-    assert estimate(falling, 100e9, machines=1, cores=1).core_seconds == pytest.approx(2.0)
+    assert estimate(falling, 100e9, machines=1, cores=8).core_seconds == pytest.approx(100.0), "through the origin"
     steep = [a_run(1, seconds={"judge": 1.0}), a_run(2, seconds={"judge": 4.0})]
     assert estimate(steep, 10e9, machines=1, cores=1).core_seconds == pytest.approx(18.0), "through the origin"
 
@@ -68,6 +74,7 @@ def test_a_vocabulary_is_learned_once() -> None:
 def manifest() -> dict[str, object]:
     return {
         "name": "small",
+        "observed": {"workers": 1},
         "sources": [{"size_bytes": 600_000}, {"size_bytes": 400_000}],
         "counts": {"documents": 100, "text_bytes": 1000, "stages": [
             {"stage": "read", "text_bytes_kept": 0}, {"stage": "extract", "text_bytes_kept": 300_000}]},

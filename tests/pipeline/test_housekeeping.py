@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpus import make_crawl
@@ -17,7 +18,7 @@ from pipeline.recipe import load_recipe
 from pipeline.run import Options, run
 from pipeline.runners.base import TaskFailedError
 from pipeline.status import status, status_text
-from pipeline.takedown import RemovedError, remove
+from pipeline.takedown import RemovedError, remove, with_duplicates
 from pipeline.verify import verify
 
 RECIPE = """\
@@ -155,6 +156,11 @@ def test_removed_documents_are_gone_and_booked(place, finished):
     assert verify(str(out))[0] == []
     with pytest.raises(RemovedError, match="bring them back"):
         run_at(place, "gone")
+
+
+def test_duplicates_of_duplicates_of_what_is_taken_down_are_found():
+    tables = [pa.table({"id": ["b", "x"], "partner": ["a", None]}), pa.table({"id": ["d", "c"], "partner": ["y", "b"]})]
+    assert with_duplicates(lambda: iter(tables), {"a"}) == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize("call", [2, 5, 7])

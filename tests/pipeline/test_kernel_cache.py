@@ -19,7 +19,7 @@ print(len(seen.buffer))
 
 def compilations(root: Path, temporary: Path) -> int:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    environment |= {"PYTHONPATH": str(root), "TMPDIR": str(temporary)}
+    environment |= {"PYTHONPATH": str(root), "XDG_CACHE_HOME": str(temporary)}
     done = subprocess.run([sys.executable, "-c", USE], env=environment, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)

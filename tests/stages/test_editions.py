@@ -59,5 +59,8 @@ def test_the_term_in_an_address_counts_as_if_the_text_named_it() -> None:
         "https://u.example/s3/fs17.html": "",
         "https://u.example/2017/05/s17x?term=/s17/": "",
         "https://u.example/section/s45/": "",
+        "http://[x/courses/su15.html": "summer 2015",
+        "http://ex\u2100mple.org/courses/su15.html": "summer 2015",
+        "http://[1::zz]/su15/": "summer 2015",
     }
     assert terms_of_addresses(pa.array([*named, None])) == [*named.values(), ""]

@@ -40,6 +40,13 @@ def test_each_horizon_is_the_run_of_its_length(shards: ShardSet, tmp_path: Path)
         assert found[tokens]["finished"]
 
 
+def test_a_horizon_shorter_than_the_trunk_that_is_there_is_refused(shards: ShardSet, tmp_path: Path) -> None:
+    model, settings = TINY.model(shards.metadata.vocab_size), replace(SETTINGS, tokens=16 * 512)
+    train_horizons(shards, settings, horizons=[16 * 512], model=model, out=tmp_path)
+    with pytest.raises(ValueError, match="trunk is at step 9, and a horizon of 8 steps branches at 4"):
+        train_horizons(shards, settings, horizons=[8 * 512, 16 * 512], model=model, out=tmp_path)
+
+
 def test_one_command_gives_the_models_of_all_lengths(
     shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

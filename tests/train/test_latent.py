@@ -129,7 +129,12 @@ def test_a_model_trains_resumes_to_the_bit_comes_back_and_generates(shards: Shar
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"kv_rank": 0}, "positive"), ({"rope_dim": 3}, "odd"), ({"value_dim": 11}, "more than nope_dim")],
+    [
+        ({"kv_rank": 0}, "positive"),
+        ({"q_rank": 0}, "positive"),
+        ({"rope_dim": 3}, "odd"),
+        ({"value_dim": 11}, "more than nope_dim"),
+    ],
 )
 def test_impossible_sizes_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -207,3 +207,32 @@ def test_a_preset_names_it_and_the_estimate_tells_both_counts(
     mine.write_text(text.replace("active = 1", "top = 5"))
     with pytest.raises(ValueError, match=r"mine\.toml: MixtureSettings: got an unexpected keyword argument 'top'"):
         preset(str(mine))
+
+
+def test_four_experts_of_a_token_have_the_same_gradients_each_time_on_two_threads() -> None:
+    made = Mixture(64, MixtureSettings(experts=8, active=4, ffn=32)).float()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(0.0, 0.1, generator=generator)
+    tokens = torch.randn(2048, 64, generator=generator)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = set()
+        for _ in range(12):
+            x = tokens.clone().requires_grad_()
+            made(x).square().sum().backward()
+            assert x.grad is not None
+            found.add(x.grad.numpy().tobytes())
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == 1
+
+
+def test_a_mixture_goes_on_with_the_micro_batch_that_it_began_with(shards: ShardSet, tmp_path: Path) -> None:
+    model = replace(TINY.model(shards.metadata.vocab_size), mixture=MIXTURE)
+    settings = TrainSettings.from_preset(TINY, tokens=4 * 512, micro_batch_sequences=4, export="own")
+    train(shards, settings, model=model, out=tmp_path, max_steps=2)
+    with pytest.raises(ValueError, match="micro_batch_sequences was 4, is 2"):
+        train(shards, replace(settings, micro_batch_sequences=2), model=model, out=tmp_path)

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -30,7 +31,7 @@ uvicorn = pytest.importorskip("uvicorn", reason="the extra `browse` is not insta
 
 from headless import Tab, tab  # noqa: E402
 
-from pipeline.browse.asked import Asked  # noqa: E402
+from pipeline.browse.asked import Asked, read_asked  # noqa: E402
 from pipeline.browse.command import listening  # noqa: E402
 from pipeline.browse.server import application  # noqa: E402
 from pipeline.browse.shelf import Shelf, TooSlowError  # noqa: E402
@@ -183,13 +184,23 @@ def test_a_score_of_a_dropped_document_comes_from_the_work_folder(shelf: Shelf) 
 def test_pages_tile_the_list(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.browse.shelf.PAGE_ROWS", 3)
     with contextlib.closing(Shelf(str(place / "out"), threads=1)) as shelf:
-        for order in ("", "url", "measured"):
+        for asked in (Asked(), Asked(order="url"), Asked(order="measured"), Asked(score="word_count", least=1)):
             seen, page, more = [], 1, True
             while more:
-                rows, more = shelf.page(Asked(order=order, page=page))
-                seen += [row["id"] for row in rows]
+                rows, more = shelf.page(replace(asked, page=page))
+                seen += [(row["outcome"] != "kept", row["file"], row["row"], row["id"]) for row in rows]
                 page += 1
-            assert len(seen) == len(set(seen)) == shelf.count(Asked())[0]
+            assert len(seen) == len(set(seen)) == shelf.count(asked)[0]
+            assert asked.order or seen == sorted(seen)
+
+
+def test_a_link_keeps_every_filter_and_a_page_is_a_number_one_can_ask_for() -> None:
+    asked = Asked(score="word_count", least=1.0, most=1.0, page=1)
+    assert asked.link(page=2) == "score=word_count&least=1.0&most=1.0&page=2"
+    assert asked.link() == "score=word_count&least=1.0&most=1.0"
+    for page in ("0", "1" + "0" * 30, "-1"):
+        with pytest.raises(ValueError, match="page"):
+            read_asked({"page": page}, scores=frozenset(), reasons=frozenset(), stages=frozenset())
 
 
 def test_a_dropped_document_shows_its_text_with_the_offence_marked_and_what_was_measured(port: int) -> None:

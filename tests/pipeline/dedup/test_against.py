@@ -10,7 +10,7 @@ import pytest
 from dedup_views import Corpus, ledger_rows, make_engine, planted, replaced, verdicts, words
 
 from pipeline.dedup import rounds
-from pipeline.dedup.against import publish_near, read_manifest, resolve_near
+from pipeline.dedup.against import FORMAT, publish_near, read_manifest, resolve_near
 from pipeline.dedup.bloom import RunIdentity, SliceError
 from pipeline.dedup.near import near_dedup
 from pipeline.engine import Engine, merged_counts
@@ -225,8 +225,8 @@ def test_a_missing_changed_or_strange_slice_is_refused(tmp_path: Path) -> None:
     manifest.unlink()
     with pytest.raises(SliceError, match="is gone or changed"):
         crawl(tmp_path, "b", second, work="b4")
-    manifest.write_text(text.replace('"format": 1', '"format": 9'))
-    with pytest.raises(SliceError, match="format 9, this program reads 1"):
+    manifest.write_text(text.replace(f'"format": {FORMAT}', '"format": 9'))
+    with pytest.raises(SliceError, match=f"format 9, this program reads {FORMAT}"):
         read_manifest(Files(seen), manifest.name)
     manifest.write_text("{")
     with pytest.raises(SliceError, match="no near dedup slice"):

@@ -79,3 +79,10 @@ def test_a_window_begins_before_the_first_mark() -> None:
     assert [shown[start:end] for start, end in spans] == [text[500:510]]
     assert window("short # text", [(6, 7)], 100) == ("short # text", [(6, 7)])
     assert window(text, [], 10) == (text[:10] + " …", [])
+
+
+@pytest.mark.timeout(20)
+def test_a_line_of_blanks_or_dots_takes_no_longer_than_another() -> None:
+    for text in ("\u3000" * 150_000 + "\nshort", "." * 150_000 + "x\nshort..."):
+        assert marked("short_lines", text) == ["short" if text[0] != "." else "short..."]
+    assert marked("ellipsis_lines", "." * 150_000 + "x\nshort...") == ["short..."]
