@@ -175,8 +175,10 @@ class ParserChild:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
-        if "LD_LIBRARY_PATH" in os.environ:  # An interpreter may not start without it.
-            environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+        # An interpreter may not start without the first; the others say where compiled kernels lie.
+        for name in ("LD_LIBRARY_PATH", "NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES"):
+            if name in os.environ:
+                environment[name] = os.environ[name]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
             [sys.executable, "-P", "-m", "pipeline.parser_child", str(os.getpid())],
             stdin=subprocess.PIPE,
@@ -199,7 +201,9 @@ class ParserChild:
             # Its pipe is still open here, and nothing writes to it any more.
             told = process.stderr.read().decode("utf-8", "replace")[-2000:]
             process.stderr.close()
-            raise RuntimeError(f"the parser child does not start: {error!r}\n{told}") from error
+            late = f"no answer within {START_SECONDS:.0f} s: is the machine busy with other things?"
+            why = late if isinstance(error, _ClockError) else repr(error)
+            raise RuntimeError(f"the parser child does not start: {why}\n{told}") from error
         process.stderr.close()
         return child
 
