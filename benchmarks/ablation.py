@@ -41,6 +41,7 @@ from pipeline.run import Options, make_runner, run
 from pipeline.statistics import compare, smallest_resolved
 from pipeline.texts import read_texts, text_files
 from train.presets import preset
+from train.settings import OPTIMIZERS
 
 #: Shares of the bytes that a fault has in the corpus with it.
 ROT13, COPIES, BOILERPLATE, FOREIGN = 0.05, 0.05, 0.10, 0.20
@@ -152,7 +153,7 @@ def faults(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def baseline_models(
-    places: Places, *, size: str, seeds: int, tokens: int, domains: dict[str, Path], workers: int
+    places: Places, *, size: str, seeds: int, tokens: int, domains: dict[str, Path], workers: int, optimizer: str
 ) -> list[dict[str, float]]:
     """Bits per byte by domain of models of the clean corpus that differ in the seed alone."""
     chosen = preset(size)
@@ -161,7 +162,7 @@ def baseline_models(
             tokens=max(1, round(tokens / chosen.batch_tokens)) * chosen.batch_tokens,
             domains=tuple((name, str(path)) for name, path in domains.items()),
             tokenizer=str(places.run("clean") / "tokenizer" / "tokenizer.json"), models=str(places.models),
-            learning_rate=chosen.learning_rate)
+            learning_rate=chosen.learning_rate, optimizer=optimizer)
         for seed in range(seeds)
     ]  # fmt: skip
     found: dict[int, dict[str, float]] = {}
@@ -222,7 +223,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         name="faults", base=str(out / "recipe.yaml"), baseline="clean", held_out=held_out,
         held_out_bytes=arguments.held_out_bytes, seeds=arguments.seeds, pools=("fixed-pool",),
         variants={name: Variant(input=tuple(map(str, paths))) for name, paths in inputs.items()},
-        model=Model(preset=arguments.preset), budget=Budget(tokens=arguments.tokens),
+        model=Model(preset=arguments.preset, optimizer=arguments.optimizer, learning_rate=arguments.learning_rate),
+        budget=Budget(tokens=arguments.tokens),
     )  # fmt: skip
     begun = time.monotonic()
     results = ablate(experiment, options, progress=Silent(), told=lambda line: print(line, flush=True))
@@ -234,13 +236,15 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     for pair in filter(None, arguments.null.split(",")):
         size, _, seeds = pair.partition("=")
         models = baseline_models(
-            places, size=size, seeds=int(seeds), tokens=arguments.tokens, domains=domains, workers=arguments.workers
-        )
+            places, size=size, seeds=int(seeds), tokens=arguments.tokens, domains=domains, workers=arguments.workers,
+            optimizer=arguments.optimizer,
+        )  # fmt: skip
         mean, sigma = noise_of(models)
         power.append(_resolved(size, models=models, mean=mean, sigma=sigma, freedom=len(models) - 1))
     epochs = {name: one["allowance"]["epochs"] for name, one in results["pools"]["fixed-pool"]["variants"].items()}
     return write_json(out / "figures.json", {
-        "preset": arguments.preset, "tokens": arguments.tokens, "seeds": arguments.seeds, "epochs": epochs,
+        "preset": arguments.preset, "optimizer": arguments.optimizer, "tokens": arguments.tokens,
+        "seeds": arguments.seeds, "epochs": epochs,
         "faults": faults(results), "power": power, "minutes": round((time.monotonic() - begun) / 60, 1),
     })  # fmt: skip
 
@@ -264,7 +268,7 @@ def _resolved(
 def page(found: dict[str, Any]) -> str:
     """The figures as Markdown."""
     epochs = ", ".join(f"{name} {value:.2f}" for name, value in found["epochs"].items())
-    size = f"Size {found['preset']}, {found['tokens']:,} tokens, {found['seeds']} seeds"
+    size = f"Size {found['preset']}, {found['optimizer']}, {found['tokens']:,} tokens, {found['seeds']} seeds"
     lines = [f"{size}; {found['minutes']} minutes in this call. Epochs: {epochs}.", ""]
     lines += [f"| fault | bits per byte | 95 % interval | p | found at p < {P_VALUE} |", "|---|---|---|---|---|"]
     for one in found["faults"]:
@@ -296,6 +300,8 @@ def main() -> None:
     parser.add_argument("--foreign", type=Path, required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--preset", default="nano")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw")
+    parser.add_argument("--learning-rate", type=float, help="default: the preset's; of `--null` each its own")
     parser.add_argument("--tokens", type=int, default=2_000_000)
     parser.add_argument("--vocabulary", type=int, default=4096)
     parser.add_argument("--seeds", type=int, default=3)
