@@ -12,6 +12,7 @@ from pipeline.ablation.experiment import Experiment, load_experiment
 from pipeline.exits import told
 from pipeline.progress import Terminal
 from pipeline.run import Options, default_work
+from pipeline.yaml_tree import RecipeError
 
 File = Annotated[Path, typer.Argument(help="the ablation, a YAML file; see configs/ablation/")]
 Out = Annotated[str | None, typer.Option(help="folder for the results [default: tamis-out/ablation/NAME]")]
@@ -19,7 +20,9 @@ Work = Annotated[str | None, typer.Option(help="folder of cached phases and mode
 Sets = Annotated[
     list[str] | None, typer.Option("--set", help="change one setting of the ablation: KEY=VALUE; repeatable")
 ]
-Workers = Annotated[int, typer.Option(min=1, help="tasks, and models, at the same time [default: all cores]")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="tasks, and models, at the same time [default: all cores; one model a GPU]")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 _CORES = os.cpu_count() or 1
 
@@ -44,7 +47,7 @@ def run(
     work: Work = None,
     sets: Sets = None,
     lr_check: Annotated[bool, typer.Option("--lr-check", help="rank again at a tenth of the learning rate")] = False,
-    workers: Workers = _CORES,
+    workers: Workers = None,
     runner: Annotated[str, typer.Option(help="ray (parallel) or inline (this process)")] = "ray",
     ray_address: Annotated[str | None, typer.Option(help="a running Ray cluster's address")] = None,
     as_json: AsJson = False,
@@ -56,9 +59,7 @@ def run(
     with told():
         experiment = _load(ablation, sets, lr_check)
         place = out or f"tamis-out/ablation/{experiment.name}"
-        options = Options(
-            out=place, work=work or default_work(place), runner=runner, workers=workers, ray_address=ray_address
-        )
+        options = _options(place, work, workers=workers, runner=runner, ray_address=ray_address)
         with Terminal() as progress:
             results = ablate(experiment, options, progress=progress, told=lambda line: _say(line, quiet=as_json))
         if as_json:
@@ -75,7 +76,7 @@ def plan(
     out: Out = None,
     work: Work = None,
     sets: Sets = None,
-    workers: Workers = _CORES,
+    workers: Workers = None,
     price: Annotated[float | None, typer.Option(help="of the machine and hour, for the cost")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -87,7 +88,7 @@ def plan(
         experiment = _load(ablation, sets, lr_check=False)
         place = out or f"tamis-out/ablation/{experiment.name}"
         places = Places(out=Path(place).absolute(), work=str(Path(work or default_work(place)).absolute()))
-        found: dict[str, Any] = plan_ablation(experiment, places, workers=workers, price_per_hour=price)
+        found: dict[str, Any] = plan_ablation(experiment, places, workers=workers or _CORES, price_per_hour=price)
         print(json.dumps(found, indent=1, sort_keys=True) if as_json else as_text(found))
 
 
@@ -97,7 +98,7 @@ def mix(
     out: Out = None,
     work: Work = None,
     sets: Sets = None,
-    workers: Workers = _CORES,
+    workers: Workers = None,
     runner: Annotated[str, typer.Option(help="ray (parallel) or inline (this process)")] = "ray",
     ray_address: Annotated[str | None, typer.Option(help="a running Ray cluster's address")] = None,
     as_json: AsJson = False,
@@ -108,9 +109,7 @@ def mix(
     with told():
         asked = load_search(file, overrides=sets or [])
         place = out or f"tamis-out/ablation/{asked.name}"
-        options = Options(
-            out=place, work=work or default_work(place), runner=runner, workers=workers, ray_address=ray_address
-        )
+        options = _options(place, work, workers=workers, runner=runner, ray_address=ray_address)
         with Terminal() as progress:
             result = search(asked, options, progress=progress, told=lambda line: _say(line, quiet=as_json))
         if as_json:
@@ -119,6 +118,21 @@ def mix(
         print(search_text(result))
         print(f"\nresults   {Path(place).absolute() / 'mixture.json'}")
         print(f"report    {Path(place).absolute() / 'confirm' / 'report.html'}")
+
+
+def _options(out: str, work: str | None, *, workers: int | None, runner: str, ray_address: str | None) -> Options:
+    """On a cluster 0 workers are as many as it has cores. RecipeError for places that cannot hold models."""
+    options = Options(
+        out=out, work=work or default_work(out), runner=runner, workers=workers or (0 if ray_address else _CORES),
+        ray_address=ray_address,
+    )  # fmt: skip
+    for name, place in (("--out", options.out), ("--work", options.work)):
+        if "://" in place:
+            raise RecipeError(
+                f"{name} {place}: models and their checkpoints need a file system. Give a folder, on a cluster one "
+                "that every node sees; the input may lie in an object store"
+            )
+    return options
 
 
 def _load(path: Path, sets: list[str] | None, lr_check: bool) -> Experiment:

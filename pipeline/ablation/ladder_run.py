@@ -4,13 +4,12 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.ablation.experiment import MOST_EPOCHS, Experiment, Ladder
 from pipeline.ablation.ladder import Point, fit_ladder, ladder_sentence
-from pipeline.ablation.training import Job, run_jobs, scores_of, write_json
+from pipeline.ablation.training import Cluster, Doing, Job, run_jobs, scores_of, write_json
 from pipeline.ablation.variants import Places
 from pipeline.engine import key_of
 from pipeline.keys import source_key
@@ -27,6 +26,7 @@ def measure_ladder(
     domains: Mapping[str, Path],
     *,
     workers: int,
+    cluster: Cluster | None,
     told: Callable[[str], None],
 ) -> dict[str, Any]:
     """Train, score and fit; the `ladder` of results.json."""
@@ -52,7 +52,8 @@ def measure_ladder(
         found[job.variant, job.preset, job.seed] = one
         told(f"  {len(found)}/{len(jobs)}  {job.label} {job.preset}")
 
-    run_jobs(jobs, workers=workers, done=done, does=partial(train_ladder, asked=asked.model_dump(mode="json")))
+    does = Doing(function=f"{__name__}:train_ladder", arguments={"asked": asked.model_dump(mode="json")})
+    run_jobs(jobs, workers=workers, done=done, does=does, cluster=cluster)
     # Variants with the same shards share their models: a point is that of each of them.
     rows = [
         {**row, "variant": job.variant, "preset": job.preset}

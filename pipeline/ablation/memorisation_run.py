@@ -1,7 +1,6 @@
 """The runs and models of an ablation's `memorisation`, and what they come to."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from pipeline.ablation import held_out
@@ -18,7 +17,7 @@ from pipeline.ablation.memorisation import (
     with_canaries,
     written,
 )
-from pipeline.ablation.training import Job, run_jobs
+from pipeline.ablation.training import Cluster, Doing, Job, run_jobs
 from pipeline.ablation.variants import Places, data_of, run_variants
 from pipeline.engine import Engine, Progress
 from pipeline.run import Options
@@ -33,6 +32,7 @@ def measure_memorisation(
     runner: Runner,
     progress: Progress,
     options: Options,
+    cluster: Cluster | None,
     told: Callable[[str], None],
 ) -> dict[str, Any]:
     """Plant, run, train and probe every variant; the `memorisation` of results.json."""
@@ -66,7 +66,8 @@ def measure_memorisation(
         found[job.variant, job.seed] = one
         told(f"  {len(found)}/{len(jobs)}  {job.label}")
 
-    run_jobs(jobs, workers=options.workers, done=done, does=partial(probe, asked=asked.model_dump(mode="json")))
+    does = Doing(function=f"{probe.__module__}:probe", arguments={"asked": asked.model_dump(mode="json")})
+    run_jobs(jobs, workers=options.workers, done=done, does=does, cluster=cluster)
     engine = Engine(options.work, runner, progress=progress)
     before = held_out.duplicated(engine, files, manifests[experiment.baseline])
     variants = {}

@@ -31,7 +31,7 @@ from pipeline.ablation import held_out
 from pipeline.ablation.experiment import MOST_EPOCHS, Budget, Experiment, Model, Variant
 from pipeline.ablation.mixtures import draw_mixtures, predict_best
 from pipeline.ablation.run import ablate
-from pipeline.ablation.training import Job, run_jobs, write_json
+from pipeline.ablation.training import Cluster, Job, run_jobs, write_json
 from pipeline.ablation.variants import Places, run_variants
 from pipeline.engine import Progress
 from pipeline.lock import run_lock
@@ -111,9 +111,12 @@ def search(asked: Search, options: Options, *, progress: Progress, told: Told = 
             drawn = {f"mix-{n:03d}": _mixed(asked, row, sizes) for n, row in enumerate(weights)}
             mixed = experiment.model_copy(update={"variants": {**experiment.variants, **drawn}})
             run_variants(mixed, places, names=list(drawn), pool=POOL, **shared)
+            cluster = Cluster(runner=runner, work=options.work) if options.ray_address else None
+            scored = _train(
+                asked, mixed, places, domains, list(drawn), workers=options.workers, cluster=cluster, told=told
+            )
         finally:
             runner.close()
-        scored = _train(asked, mixed, places, domains, list(drawn), workers=options.workers, told=told)
         losses = np.array([[score["bits_per_byte"] for score in scored[name].values()] for name in drawn])
         natural = np.array(sizes) / sum(sizes)
         found = predict_best(
@@ -197,7 +200,7 @@ def _mixed(asked: Search, weights: np.ndarray, sizes: Sequence[int]) -> Variant:
 
 def _train(
     asked: Search, experiment: Experiment, places: Places, domains: Mapping[str, Path], names: Sequence[str], *,
-    workers: int, told: Told,
+    workers: int, cluster: Cluster | None, told: Told,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Scores of one model of each mixture, by its name and domain."""
     chosen, model = preset(asked.model.preset), asked.model
@@ -219,7 +222,7 @@ def _train(
         scored[job.variant] = {name: found["domains"][name] for name in domains}
         told(f"  {len(scored)}/{len(jobs)}  {job.variant}")
 
-    run_jobs(jobs, workers=workers, done=done)
+    run_jobs(jobs, workers=workers, done=done, cluster=cluster)
     return scored
 
 

@@ -22,7 +22,7 @@ from pipeline.ablation.memorisation_run import measure_memorisation
 from pipeline.ablation.noise import keep
 from pipeline.ablation.results import LR_CHECK, assemble
 from pipeline.ablation.speed import measured_speed
-from pipeline.ablation.training import Job, run_jobs, write_json
+from pipeline.ablation.training import Cluster, Job, run_jobs, write_json
 from pipeline.ablation.variants import Places, data_of, run_variants
 from pipeline.engine import Engine, Progress
 from pipeline.lock import run_lock
@@ -47,6 +47,7 @@ def ablate(
     with run_lock(places.out):
         domains = held_out.draw(experiment.held_out, places.held_out, sample_bytes=experiment.held_out_bytes)
         runner = make_runner(options)
+        cluster = Cluster(runner=runner, work=options.work) if options.ray_address else None
         try:
             told("Runs")
             manifests = run_variants(experiment, places, runner=runner, progress=progress, options=options, told=told)
@@ -65,16 +66,18 @@ def ablate(
                 pools["fixed-unique"] = _given(experiment, data_of(experiment, places, pool="fixed-unique"), places)
             jobs = jobs_of(experiment, places, pools, domains)
             told(f"Training {len(jobs)} models")
-            scored = _train(jobs, workers=options.workers, told=told)
+            scored = _train(jobs, workers=options.workers, cluster=cluster, told=told)
             extra = {}
             if experiment.memorisation is not None:
                 extra["memorisation"] = measure_memorisation(
-                    experiment, places, runner=runner, progress=progress, options=options, told=told
+                    experiment, places, runner=runner, progress=progress, options=options, cluster=cluster, told=told
+                )
+            if experiment.ladder is not None:
+                extra["ladder"] = measure_ladder(
+                    experiment, places, domains, workers=options.workers, cluster=cluster, told=told
                 )
         finally:
             runner.close()
-        if experiment.ladder is not None:
-            extra["ladder"] = measure_ladder(experiment, places, domains, workers=options.workers, told=told)
         results = {**assemble(experiment, manifests, pools, scored, shares), **extra}
         written = write_json(places.out / "results.json", results)
         keep(written["noise"], folder=places.models, name=experiment.name)
@@ -128,7 +131,9 @@ def jobs_of(
     ]
 
 
-def _train(jobs: Sequence[Job], *, workers: int, told: Told) -> dict[str, dict[tuple[str, int], dict[str, Any]]]:
+def _train(
+    jobs: Sequence[Job], *, workers: int, cluster: Cluster | None, told: Told
+) -> dict[str, dict[tuple[str, int], dict[str, Any]]]:
     scored: dict[str, dict[tuple[str, int], dict[str, Any]]] = {}
     count = 0
 
@@ -139,5 +144,5 @@ def _train(jobs: Sequence[Job], *, workers: int, told: Told) -> dict[str, dict[t
         shown = ", ".join(f"{name} {score['bits_per_byte']:.4f}" for name, score in sorted(found["domains"].items()))
         told(f"  {count}/{len(jobs)}  {job.label}: {shown}")
 
-    run_jobs(jobs, workers=workers, done=done)
+    run_jobs(jobs, workers=workers, done=done, cluster=cluster)
     return scored

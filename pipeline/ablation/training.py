@@ -4,20 +4,30 @@ Seed s fixes the initial weights and the order of the data in every variant, and
 that what differs between two variants of one seed is the data. A model is addressed by what makes it: shards, settings,
 held-out texts and code. So one that was trained for another variant, ablation or call is read back, and one that was
 stopped half way goes on from its checkpoint.
+
+On one machine models are trained by processes of their own, one a core or GPU. On a cluster a model is a task like any
+other: the runner places it on a free core or GPU of any node, and does it again when its node dies.
 """
 
+import importlib
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipeline.engine import key_of
+from pipeline.files import Files
 from pipeline.keys import library_versions, source_key
+from pipeline.parts import Output, Task
+from pipeline.runners.base import Runner
 from tokenizer.bpe import Tokenizer
 from tokenizer.shards import ShardSet
 from train.evaluate import evaluate, prepare, protocol, read_domain
@@ -98,24 +108,67 @@ class Job:
         return f"{self.variant} seed {self.seed}" + ("" if self.group == "fixed-pool" else f" ({self.group})")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Doing:
+    """What is done with a job: the name of a function, called as `function(job, identity, **arguments)`, which gives
+    JSON values and finds again what it did. Plain values, so that it travels."""
+
+    function: str = f"{__name__}:train_job"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, job: Job, identity: str) -> dict[str, Any]:
+        module, _, name = self.function.partition(":")
+        found: dict[str, Any] = getattr(importlib.import_module(module), name)(job, identity, **self.arguments)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Where models are trained by tasks of a runner. Shards, models and held-out files lie where every node sees them
+    under the same name."""
+
+    runner: Runner
+    work: str
+
+
 def run_jobs(
     jobs: Sequence[Job],
     *,
     workers: int,
     done: Callable[[Job, dict[str, Any]], None],
-    does: Callable[[Job, str], dict[str, Any]] | None = None,
+    does: Doing | None = None,
+    cluster: Cluster | None = None,
 ) -> None:
-    """Train every model that has not been trained, `workers` at a time; `done` is told of all jobs, as they end.
-    `does` is what is done with a job and its identity, a function that travels to a process (default: `train_job`).
+    """Do what `does` says (default: train and score) with every job, `workers` at a time or by the tasks of `cluster`;
+    `done` is told of all jobs, as they end. What was done before is read back.
 
     On CPUs each process has one thread. On GPUs there is a process a GPU, and all jobs of a GPU go through it, so that
     a model is compiled once.
     """
-    # Spinning threads of two trainings on two cores stop each other; a child reads this before it imports torch.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     places: dict[str, list[Job]] = {}
     for job in jobs:
         places.setdefault(job.identity(), []).append(job)
+    groups = _together(places) if does is None else [[identity] for identity in places]
+    work = [([places[identity][0] for identity in group], group) for group in groups]
+    does = does or Doing()
+    finished = _by_processes(work, does, workers) if cluster is None else _by_tasks(work, does, cluster)
+    for identity, found in finished:
+        for job in places[identity]:
+            done(job, found)
+
+
+#: Jobs that are done together, and their identities.
+_Work = tuple[list[Job], list[str]]
+
+
+def _by_processes(work: Sequence[_Work], does: Doing, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    if any(_on_gpu(job) for group, _ in work for job in group):
+        gpus = torch.cuda.device_count()
+        if not gpus:
+            raise ValueError("the ablation's model.device is cuda, and torch sees no GPU here: --set model.device=cpu")
+        workers = min(workers, gpus)
+    # Spinning threads of two trainings on two cores stop each other; a child reads this before it imports torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A forked child would inherit the threads' locks of Arrow and Ray.
     context = multiprocessing.get_context("spawn")
     numbers: Queue[int] = context.Queue()
@@ -125,20 +178,57 @@ def run_jobs(
         max_workers=workers, mp_context=context, initializer=_own_gpu, initargs=(numbers,)
     ) as pool:
         under_way: dict[Future[Any], list[str]] = {}
-        for group in _together(places) if does is None else [[identity] for identity in places]:
-            first = [places[identity][0] for identity in group]
-            if len(group) == 1:
-                under_way[pool.submit(_alone, does or train_job, first[0], group[0])] = group
-            else:
-                under_way[pool.submit(train_stack, first, group)] = group
+        for group, identities in work:
+            under_way[pool.submit(_do, does, group, identities)] = identities
         for future in as_completed(under_way):
-            for identity, found in zip(under_way[future], future.result(), strict=True):
-                for job in places[identity]:
-                    done(job, found)
+            yield from zip(under_way[future], future.result(), strict=True)
 
 
-def _alone(does: Callable[[Job, str], dict[str, Any]], job: Job, identity: str) -> list[dict[str, Any]]:
-    return [does(job, identity)]
+def _by_tasks(work: Sequence[_Work], does: Doing, cluster: Cluster) -> Iterator[tuple[str, dict[str, Any]]]:
+    module, _, _ = does.function.partition(":")
+    phase = f"train-{key_of(does.function, dict(does.arguments), source_key([*_TRAIN_MODULES, module, __name__]))}"
+    tasks = [
+        Task(phase=phase, unit=key_of(identities), function=f"{__name__}:do_task", gpu=_on_gpu(group[0]),
+             arguments={"does": does, "jobs": group, "identities": identities})
+        for group, identities in work
+    ]  # fmt: skip
+    for place, commit in cluster.runner.run(cluster.work, tasks):
+        found = json.loads(Files(cluster.work).read(commit.files["json"].name))
+        for identity, one, environment in zip(work[place][1], found, commit.observed["environments"], strict=True):
+            yield identity, one if environment is None else {**one, "environment": environment}
+
+
+def do_task(output: Output, *, does: Doing, jobs: Sequence[Job], identities: Sequence[str]) -> dict[str, int]:
+    """One task of a cluster. Its part holds what came out; where and how long is observed beside it."""
+    if _on_gpu(jobs[0]) and not torch.cuda.is_available():
+        raise ValueError(
+            f"the ablation's model.device is {jobs[0].device}, and node {platform.node()} gave the task no GPU: start "
+            "the cluster with nodes that have one, or train on cpu"
+        )
+    missing = [path for path in (jobs[0].shards, jobs[0].tokenizer) if not Path(path).exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"{missing[0]} is not seen from node {platform.node()}: give an --out that every node sees"
+        )
+    if [job.identity() for job in jobs] != list(identities):
+        raise ValueError(
+            f"node {platform.node()} would train another model: its torch, or a preset's file, is not the driver's"
+        )
+    found = _do(does, jobs, identities)
+    output.observed["environments"] = [one.get("environment") for one in found]
+    plain = [{name: value for name, value in one.items() if name != "environment"} for one in found]
+    output.bytes("json", json.dumps(plain, sort_keys=True).encode())
+    return {"models": len(found)}
+
+
+def _do(does: Doing, jobs: Sequence[Job], identities: Sequence[str]) -> list[dict[str, Any]]:
+    if len(jobs) > 1:
+        return train_stack(jobs, identities)
+    return [does(jobs[0], identities[0])]
+
+
+def _on_gpu(job: Job) -> bool:
+    return job.device.startswith("cuda")
 
 
 def _together(places: Mapping[str, list[Job]]) -> list[list[str]]:
