@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.ablation import build, false_verdicts, simulated
+from benchmarks.ablation import build, false_verdicts, packages, simulated
 
 
 def texts(count: int, *, word: str) -> list[str]:
@@ -47,3 +47,14 @@ def test_models_of_nothing_but_noise_give_about_five_false_verdicts_in_a_hundred
     assert 0.03 < share < 0.075
     assert 0.03 < simulated(0.001, 1.0) < 0.07
     assert false_verdicts([{"one": 1.0}] * 5) is None
+
+
+def test_the_packages_of_a_corpus_are_parted_by_language(tmp_path: Path) -> None:
+    kinds = [("a", "train", "en", 3), ("b", "train", "de", 3), ("c", "train", "many", 3), ("d", "guide", "en", 3)]
+    rows = [{"package": n, "use": u, "languages": la, "html": h} for n, u, la, h in [*kinds, ("e", "train", "fr", 0)]]
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert packages(tmp_path, english=True) == [str(tmp_path / "warc" / "a.html.warc.gz")]
+    assert packages(tmp_path, english=False) == [str(tmp_path / "warc" / "b.html.warc.gz")]
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(ValueError, match="no package is in one other language"):
+        packages(tmp_path, english=False)
