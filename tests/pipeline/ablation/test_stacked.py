@@ -9,7 +9,7 @@ import pytest
 from token_corpus import TEXTS, counting_shards, shards_of_texts, tokenizer
 
 from pipeline.ablation.experiment import Model
-from pipeline.ablation.training import Job, _together, train_job, train_stack
+from pipeline.ablation.training import Job, _curve, _together, train_job, train_stack
 
 
 def make_job(folder: Path) -> Job:
@@ -60,3 +60,14 @@ def test_a_variant_whose_shards_have_an_order_is_trained_in_it(tmp_path: Path) -
     assert job.settings().order == "shuffled"
     counting_shards(tmp_path / "ordered", [30] * 10, order="length ascending, limits 9")
     assert replace(job, shards=str(tmp_path / "ordered")).settings().order == "stored"
+
+
+def test_a_loss_curve_is_of_all_steps_and_not_of_every_so_many(tmp_path: Path) -> None:
+    losses = [float(step % 2) for step in range(1, 241)]
+    lines = [json.dumps({"step": step, "loss": loss}) for step, loss in enumerate(losses, start=1)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    curve = _curve(tmp_path / "metrics.jsonl", 10)
+    assert len(curve) == 60
+    assert curve[0] == [40, 0.5]
+    assert {loss for _, loss in curve} == {0.5}
+    assert curve[-1][0] == 2400
