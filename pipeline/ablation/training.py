@@ -339,9 +339,7 @@ def _curve(metrics: Path, batch_tokens: int) -> list[list[float]]:
     rows = [json.loads(line) for line in metrics.read_text().split("\n") if line]
     every = max(1, len(rows) // _CURVE_POINTS)
     stretches = [rows[end - every : end] for end in range(every, len(rows) + 1, every)]
-    return [
-        [stretch[-1]["step"] * batch_tokens, sum(row["loss"] for row in stretch) / every] for stretch in stretches
-    ]
+    return [[stretch[-1]["step"] * batch_tokens, sum(row["loss"] for row in stretch) / every] for stretch in stretches]
 
 
 def results_of(scored: Mapping[tuple[str, int], dict[str, Any]], *, baseline: str) -> dict[str, Any]:
