@@ -21,7 +21,7 @@ from pipeline.lock import work_lock
 from pipeline.outputs import MANIFEST, read_manifest
 
 _PHASE = re.compile(r"[a-z][a-z0-9_.-]*-[0-9a-f]{16}")
-_MODEL = re.compile(r"[0-9a-f]{16}")
+_MODEL = re.compile(r"(ladder-)?[0-9a-f]{16}")
 _RESULTS = "results.json"
 #: Uploads and attempts that nobody has finished for this long belong to no living worker: no part takes a day to write.
 ABANDONED = timedelta(days=1)

@@ -12,7 +12,6 @@ code when it is read (no pickle), whichever side a parser has taken over.
     response   header: every other field of Extracted, and memory figures                     body: its text
 """
 
-import ctypes
 import gc
 import json
 import os
@@ -31,6 +30,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
 from pipeline.models import builtin_path, load_fasttext, load_judge
+from pipeline.orphans import end_with
 from stages.extract import Extracted, ExtractSettings, Languages, RawRecord, extract_one, glance_one, load_engines
 
 #: Reasons that may depend on time, memory or documents before, not on the document alone (a crash may be an allocation
@@ -62,7 +62,6 @@ _GATE_CHARACTERS: Final = 20_000
 _TASKS: Final = {"extract": extract_one, "glance": glance_one}
 _LENGTHS: Final = struct.Struct("<IQ")
 _CHUNK_BYTES: Final = 1 << 20
-_PR_SET_PDEATHSIG: Final = 1
 _PAGE_BYTES: Final = resource.getpagesize()
 _RESULT_FIELDS: Final = tuple(field.name for field in fields(Extracted) if field.name != "text")
 
@@ -338,14 +337,12 @@ def main(parent: int) -> None:
 def _confine(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends the child.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Even in the middle of a document; the pipe's end does it between documents. If it is the parent's thread that
+    # ends, the parent starts another child.
+    end_with(parent)
     if sys.platform == "linux":
-        # End with the parent even in the middle of a document (or with its thread that started this child, in which
-        # case the parent starts another); the pipe's end does it between documents.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         # If the machine runs out of memory, this process goes first.
         Path("/proc/self/oom_score_adj").write_text("1000")
-    if os.getppid() != parent:
-        sys.exit("the parent died")
 
 
 def _serve(requests: BinaryIO, responses: BinaryIO) -> None:

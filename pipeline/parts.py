@@ -38,6 +38,8 @@ class Task:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     #: Whether it runs faster on a GPU. A runner gives it one to itself where there is one; it does without otherwise.
     gpu: bool = False
+    #: Whether it cannot be done without one: it waits for a machine that has one.
+    only_gpu: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tokenizer.bpe import Tokenizer
 from tokenizer.shards import ShardSet
 from train import checkpoint
+from train.alone import alone
 from train.attention import pinned
 from train.export import check_export, export
 from train.loader import Loader
@@ -62,8 +63,9 @@ def train(
 ) -> dict[str, Any]:
     """Train to the end, or for at most `max_steps` more steps; continues from the newest checkpoint in `out`, if any.
 
-    Returns the content of results.json. `progress` is called with every line of metrics. With `tokenizer` the exported
-    model holds it. Raises ValueError where vocabularies disagree or `out` holds another run, and DivergedError.
+    While another process trains in `out`, waits. Returns the content of results.json. `progress` is called with every
+    line of metrics. With `tokenizer` the exported model holds it. Raises ValueError where vocabularies disagree or
+    `out` holds another run, and DivergedError.
     """
     if shards.metadata.vocab_size > model.vocab_size:
         raise ValueError(
@@ -81,7 +83,11 @@ def train(
         )
     check_export(model, settings.export)
     with _backend(settings):
-        return _Run(shards, settings, model, out, tokenizer).run(max_steps, progress)
+        run = _Run(shards, settings, model, out, tokenizer)
+        with alone(out) if run.ranks.writes else nullcontext():
+            # Nobody looks for a checkpoint before the folder is ours.
+            run.ranks.wait()
+            return run.run(max_steps, progress)
 
 
 @contextmanager
@@ -132,7 +138,6 @@ class _Run:
         self.last_loss = math.nan
 
     def run(self, max_steps: int | None, progress: Progress | None) -> dict[str, Any]:
-        self.out.mkdir(parents=True, exist_ok=True)
         self._resume()
         stop = self.settings.steps if max_steps is None else min(self.settings.steps, self.step + max_steps)
         every = self.settings.checkpoint_every_steps

@@ -29,6 +29,12 @@ class Data:
     flop_per_token: int
     #: Of a model of this vocabulary on this machine; None where nobody measured it.
     tokens_per_second: float | None = None
+    #: Of `epoch_tokens`, those of copies that a mix wrote: no new text.
+    copied_tokens: int = 0
+
+    @property
+    def unique_tokens(self) -> int:
+        return self.epoch_tokens - self.copied_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +88,15 @@ def _bytes(tokens: float, data: Data) -> float:
 def _allowance(tokens: float, data: Data, batch_tokens: int) -> Allowance:
     # Nearest whole step: half a step is below what float sums of a budget are good for.
     whole = max(1, round(tokens / batch_tokens)) * batch_tokens
-    epochs = whole / data.epoch_tokens
+    epochs = whole / data.unique_tokens
     return Allowance(
         tokens=whole,
         flop=float(whole * data.flop_per_token),
         bytes=round(_bytes(whole, data)),
         seconds=None if data.tokens_per_second is None else whole / data.tokens_per_second,
-        unique_tokens=min(whole, data.epoch_tokens),
+        unique_tokens=min(whole, data.unique_tokens),
         epochs=round(epochs, 4),
-        effective_tokens=effective_tokens(data.epoch_tokens, epochs),
+        effective_tokens=effective_tokens(data.unique_tokens, epochs),
     )
 
 
@@ -121,4 +127,4 @@ def warnings(found: Mapping[str, Allowance], *, pool: str) -> list[str]:
 
 def equal_unique(data: Mapping[str, Data]) -> int:
     """Tokens without separators that every variant is cut to where all get the same unique text: the least of all."""
-    return min(found.epoch_tokens - found.documents for found in data.values())
+    return min(found.unique_tokens - found.documents for found in data.values())

@@ -39,6 +39,8 @@ def measure_ladder(
             tokens=max(_lengths(asked, size, places.run(name) / "shards").values()),
             domains=tuple((domain, str(path)) for domain, path in domains.items()),
             tokenizer=str(places.tokenizer(experiment, name)), models=str(places.models),
+            # One rate serves one size: the sizes have their presets' unless it is asked for.
+            learning_rate=model.learning_rate,
             optimizer=model.optimizer, device=model.device, compile=model.compile, group=GROUP,
         )
         for size in asked.presets
@@ -100,7 +102,7 @@ def train_ladder(job: Job, identity: str, *, asked: dict[str, Any]) -> dict[str,
         scores = scores_of(job, place / f"tokens-{tokens}" / "model")
         each = [score["bits_per_byte"] for score in scores.values()]
         points.append({
-            "seed": job.seed, "horizon": horizon, "tokens": tokens,
+            "model": place.name, "seed": job.seed, "horizon": horizon, "tokens": tokens,
             "flop": float(results[tokens]["flop"]), "epochs": results[tokens]["epochs"], "loss": sum(each) / len(each),
             "domains": {name: score["bits_per_byte"] for name, score in scores.items()},
         })  # fmt: skip

@@ -20,6 +20,9 @@ def noise(experiment: Experiment, comparison: Comparison, *, tokens: int) -> dic
     macro = comparison.macro
     return {
         "preset": experiment.model.preset,
+        "optimizer": experiment.model.optimizer,
+        "learning_rate": experiment.model.learning_rate,
+        "held_out_bytes": experiment.held_out_bytes,
         "tokens": tokens,
         "sigma": {domain.domain: domain.sigma for domain in (*comparison.domains, macro)},
         "degrees_of_freedom": macro.degrees_of_freedom,
@@ -58,7 +61,8 @@ def known_noise(folder: Path, preset: str) -> dict[str, Any] | None:
     if not place.exists():
         return None
     found: dict[str, Any] = json.loads(place.read_text())
-    return found
+    # Written by a version that did not say how the models were trained.
+    return found if "optimizer" in found else None
 
 
 def unlike(known: dict[str, Any], experiment: Experiment, *, tokens: int) -> list[str]:
@@ -66,9 +70,15 @@ def unlike(known: dict[str, Any], experiment: Experiment, *, tokens: int) -> lis
     told = []
     if not 1 / LIKE < known["tokens"] / max(1, tokens) < LIKE:
         told.append(f"{known['tokens']:,} tokens a model")
+    model = experiment.model
+    if known["optimizer"] != model.optimizer or known["learning_rate"] != model.learning_rate:
+        rate = "the preset's rate" if known["learning_rate"] is None else f"a rate of {known['learning_rate']:g}"
+        told.append(f"{known['optimizer']} at {rate}")
     domains = sorted(name for name in known["sigma"] if name != MACRO)
     if domains != sorted(experiment.held_out):
         told.append(f"scored on {', '.join(domains)}")
+    elif known["held_out_bytes"] != experiment.held_out_bytes:
+        told.append(f"scored on {known['held_out_bytes']:,} bytes a domain")
     return told
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from pipeline.ablation import held_out
 from pipeline.ablation.experiment import Experiment
-from pipeline.ablation.fairness import Allowance, allowances, repeats, warnings
+from pipeline.ablation.fairness import Allowance, repeats, warnings
 from pipeline.ablation.noise import known_noise, resolvable, unlike
-from pipeline.ablation.run import jobs_of
+from pipeline.ablation.run import given_to, jobs_of
 from pipeline.ablation.speed import measured_speed
-from pipeline.ablation.training import trained
+from pipeline.ablation.training import at_once, trained
 from pipeline.ablation.variants import Places, data_of, recipe_of
 from pipeline.files import Files
 from pipeline.parts import committed_units, read_commit
@@ -39,7 +39,8 @@ def plan_ablation(
     )
     seconds = None if None in curation else sum(curation) / workers
     further = sum(group["seconds"] for group in training["further"])
-    training_seconds = (training["seconds_left"] + further) / workers
+    models_at_once = at_once(experiment.model.device, workers)
+    training_seconds = (training["seconds_left"] + further) / models_at_once
     total = None if seconds is None else seconds + training_seconds
     return {
         "name": experiment.name,
@@ -51,6 +52,7 @@ def plan_ablation(
         "training": training,
         "noise": _noise(experiment, places, tokens=training["tokens"]),
         "workers": workers,
+        "models_at_once": models_at_once,
         "curation_seconds": seconds,
         "training_seconds": training_seconds,
         "cost": None if total is None or price_per_hour is None else round(total / 3600 * price_per_hour, 2),
@@ -70,13 +72,17 @@ def _noise(experiment: Experiment, places: Places, *, tokens: int) -> dict[str, 
     }
 
 
-def _further(experiment: Experiment, *, vocab_size: int, tokens: int, speed: float) -> list[dict[str, Any]]:
-    """The models that a ladder and planted texts ask for besides: how many, and the seconds of all together if none of
-    them is there yet. Sizes are taken to be as fast by the operation as the ablation's own."""
+def _further(experiment: Experiment, *, vocab_size: int, tokens: int, speed: float, cut: bool) -> list[dict[str, Any]]:
+    """The models that equal unique tokens (`cut`), a ladder and planted texts ask for besides: how many, and the
+    seconds of all together if none of them is there yet. Sizes are taken to be as fast by the operation as the
+    ablation's own."""
     each = len(experiment.variants)
     own = preset(experiment.model.preset)
     operations = speed * own.model(padded(vocab_size)).flop_per_token(own.sequence_length)
     found = []
+    if cut:
+        number = experiment.seeds * each
+        found.append({"what": "fixed-unique pools", "models": number, "seconds": round(number * tokens / speed, 1)})
     if experiment.ladder is not None:
         asked, total = experiment.ladder, 0.0
         for size in asked.presets:
@@ -86,7 +92,9 @@ def _further(experiment: Experiment, *, vocab_size: int, tokens: int, speed: flo
             share = max(asked.horizons) + TrainSettings.decay_fraction * (sum(asked.horizons) - max(asked.horizons))
             total += share * model.matmul_parameters * model.flop_per_token(chosen.sequence_length)
         number = len(asked.presets) * asked.seeds * each
-        found.append({"what": "ladder", "models": number, "seconds": round(asked.seeds * each * total / operations, 1)})
+        found.append(
+            {"what": "the ladder", "models": number, "seconds": round(asked.seeds * each * total / operations, 1)}
+        )
     if experiment.memorisation is not None:
         number = experiment.memorisation.seeds * each
         seconds = number * (experiment.memorisation.tokens or tokens) / speed
@@ -140,24 +148,24 @@ def _training(experiment: Experiment, places: Places, domains: Mapping[str, Path
         budget = experiment.budget
         tokens = budget.tokens or (budget.flop or 0) / flop or (budget.seconds or 0) * speed or (budget.bytes or 0) / 4
         models = experiment.seeds * len(experiment.variants) * (2 if experiment.lr_check else 1)
-        further = _further(experiment, vocab_size=vocab_size, tokens=round(tokens), speed=speed)
+        cut = "fixed-unique" in (experiment.pools or ())
+        further = _further(experiment, vocab_size=vocab_size, tokens=round(tokens), speed=speed, cut=cut)
         return {"models": models, "trained": 0, "tokens": round(tokens), "tokens_per_second": speed, "further": further,
                 "seconds_left": round(models * tokens / speed, 1), "warnings": [], "allowances": None}  # fmt: skip
     data = data_of(experiment, places)
-    given: dict[str, Allowance] = allowances(
-        experiment.budget, data, baseline=experiment.baseline, batch_tokens=chosen.batch_tokens
-    )
+    given: dict[str, Allowance] = given_to(experiment, data, places)
     jobs = jobs_of(experiment, places, {"fixed-pool": given}, domains)
     left = [job for job in jobs if not trained(job)]
     told = warnings(given, pool="fixed-pool")
-    if repeats(given) and experiment.pools is None:
+    cut = "fixed-unique" in experiment.pools if experiment.pools is not None else repeats(given)
+    if cut and experiment.pools is None:
         told.append("a variant repeats its data: as many models again are trained on pools of equal unique tokens")
     tokens = max(allowance.tokens for allowance in given.values())
     return {
         "models": len(jobs),
         "trained": len(jobs) - len(left),
         "tokens": tokens,
-        "further": _further(experiment, vocab_size=vocab_size, tokens=tokens, speed=speed),
+        "further": _further(experiment, vocab_size=vocab_size, tokens=tokens, speed=speed, cut=cut),
         "tokens_per_second": speed,
         "seconds_left": round(sum(job.tokens for job in left) / speed, 1),
         "warnings": told,
@@ -187,13 +195,13 @@ def as_text(found: Mapping[str, Any]) -> str:
         "",
         f"{training['models']} models of {training['tokens']:,} tokens, {training['trained']} trained already",
         *(
-            f"{group['models']} models for the {group['what']}, {_time(group['seconds'])} one after the other"
+            f"{group['models']} models for {group['what']}, {_time(group['seconds'])} one after the other"
             for group in training["further"]
         ),
         f"speed     {training['tokens_per_second']:,.0f} tokens a second for each model",
         *(f"warning: {line}" for line in training["warnings"]),
         f"curation  {_time(found['curation_seconds'])}",
-        f"training  {_time(found['training_seconds'])} with {found['workers']} at a time",
+        f"training  {_time(found['training_seconds'])} with {found['models_at_once']} at a time",
     ]
     noise = found["noise"]
     if noise is not None and noise["smallest_resolved"] is not None:

@@ -55,7 +55,7 @@ def ablate(
                 Engine(options.work, runner, progress=progress), domains, manifests[experiment.baseline]
             )
             data = data_of(experiment, places)
-            given = _given(experiment, data, places)
+            given = given_to(experiment, data, places)
             pools: dict[str, dict[str, Allowance]] = {"fixed-pool": given}
             if "fixed-unique" in (experiment.pools or (("fixed-unique",) if repeats(given) else ())):
                 cap = equal_unique(data)
@@ -63,7 +63,7 @@ def ablate(
                     experiment, places, runner=runner, progress=progress, options=options, told=told,
                     pool="fixed-unique", cap_tokens=cap,
                 )  # fmt: skip
-                pools["fixed-unique"] = _given(experiment, data_of(experiment, places, pool="fixed-unique"), places)
+                pools["fixed-unique"] = given_to(experiment, data_of(experiment, places, pool="fixed-unique"), places)
             jobs = jobs_of(experiment, places, pools, domains)
             told(f"Training {len(jobs)} models")
             scored = _train(jobs, workers=options.workers, cluster=cluster, told=told)
@@ -85,7 +85,8 @@ def ablate(
     return written
 
 
-def _given(experiment: Experiment, data: Mapping[str, Data], places: Places) -> dict[str, Allowance]:
+def given_to(experiment: Experiment, data: Mapping[str, Data], places: Places) -> dict[str, Allowance]:
+    """What the models of each variant get, by the measured speed of this machine where equal times are asked for."""
     chosen = preset(experiment.model.preset)
     if experiment.budget.equal == "wall":
         data = {

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from pipeline.ablation.experiment import Model
 from pipeline.engine import key_of
@@ -29,6 +30,11 @@ def measured_speed(model: Model, *, vocab_size: int, folder: Path) -> float:
     place = folder / f"speed-{key_of(asked)}.json"
     if place.exists():
         return float(json.loads(place.read_text())["tokens_per_second"])
+    if model.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            "model.device is cuda, and how fast it trains has to be measured where a GPU is: call this there, or ask "
+            "for equal: flops"
+        )
     chosen = preset(model.preset)
     ends: list[float] = []
     with TemporaryDirectory() as temporary:

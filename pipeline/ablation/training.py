@@ -26,6 +26,7 @@ import torch
 from pipeline.engine import key_of
 from pipeline.files import Files
 from pipeline.keys import library_versions, source_key
+from pipeline.orphans import end_with
 from pipeline.parts import Output, Task
 from pipeline.runners.base import Runner
 from tokenizer.bpe import Tokenizer
@@ -41,9 +42,7 @@ from train.several import Member, train_several
 _CURVE_POINTS = 60
 #: Of a model's steps between two checkpoints: at most a twentieth of a run is lost when it is killed.
 _CHECKPOINTS = 20
-_TRAIN_MODULES = ["train.loop", "train.model", "train.loader", "train.loss", "train.evaluate", "train.schedule",
-                  "train.settings", "train.presets", "train.muon", "train.soap", "train.optimizers",
-                  "train.layers", "train.mixture", "train.latent"]  # fmt: skip
+_TRAIN_MODULES = ["train.loop", "train.evaluate", "train.presets"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,10 +162,7 @@ _Work = tuple[list[Job], list[str]]
 
 def _by_processes(work: Sequence[_Work], does: Doing, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
     if any(_on_gpu(job) for group, _ in work for job in group):
-        gpus = torch.cuda.device_count()
-        if not gpus:
-            raise ValueError("the ablation's model.device is cuda, and torch sees no GPU here: --set model.device=cpu")
-        workers = min(workers, gpus)
+        workers = at_once("cuda", workers)
     # Spinning threads of two trainings on two cores stop each other; a child reads this before it imports torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A forked child would inherit the threads' locks of Arrow and Ray.
@@ -175,7 +171,7 @@ def _by_processes(work: Sequence[_Work], does: Doing, workers: int) -> Iterator[
     for number in range(workers):
         numbers.put(number)
     with ProcessPoolExecutor(
-        max_workers=workers, mp_context=context, initializer=_own_gpu, initargs=(numbers,)
+        max_workers=workers, mp_context=context, initializer=_begin, initargs=(numbers, os.getpid())
     ) as pool:
         under_way: dict[Future[Any], list[str]] = {}
         for group, identities in work:
@@ -186,9 +182,9 @@ def _by_processes(work: Sequence[_Work], does: Doing, workers: int) -> Iterator[
 
 def _by_tasks(work: Sequence[_Work], does: Doing, cluster: Cluster) -> Iterator[tuple[str, dict[str, Any]]]:
     module, _, _ = does.function.partition(":")
-    phase = f"train-{key_of(does.function, dict(does.arguments), source_key([*_TRAIN_MODULES, module, __name__]))}"
+    phase = f"train-{key_of(does.function, dict(does.arguments), source_key([module, __name__]))}"
     tasks = [
-        Task(phase=phase, unit=key_of(identities), function=f"{__name__}:do_task", gpu=_on_gpu(group[0]),
+        Task(phase=phase, unit=key_of(identities), function=f"{__name__}:do_task", only_gpu=_on_gpu(group[0]),
              arguments={"does": does, "jobs": group, "identities": identities})
         for group, identities in work
     ]  # fmt: skip
@@ -227,6 +223,15 @@ def _do(does: Doing, jobs: Sequence[Job], identities: Sequence[str]) -> list[dic
     return [does(jobs[0], identities[0])]
 
 
+def at_once(device: str, workers: int) -> int:
+    """Models that this machine trains at the same time. ValueError for GPUs where torch sees none."""
+    if not device.startswith("cuda"):
+        return workers
+    if not (gpus := torch.cuda.device_count()):
+        raise ValueError("the ablation's model.device is cuda, and torch sees no GPU here: --set model.device=cpu")
+    return min(workers, gpus)
+
+
 def _on_gpu(job: Job) -> bool:
     return job.device.startswith("cuda")
 
@@ -239,8 +244,10 @@ def _together(places: Mapping[str, list[Job]]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _own_gpu(numbers: "Queue[int]") -> None:
-    """In a process of its own, before it meets CUDA: see one GPU and no other. On a CPU it changes nothing."""
+def _begin(numbers: "Queue[int]", parent: int) -> None:
+    """In a process of its own, before it meets CUDA: see one GPU and no other. On a CPU it changes nothing. A killed
+    driver's trainings end with it, or they would go on beside those of the next call."""
+    end_with(parent)
     number = numbers.get()
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     os.environ["CUDA_VISIBLE_DEVICES"] = seen[number] if number < len(seen) and seen[number] else str(number)

@@ -1,5 +1,6 @@
 """The runs of an ablation's variants, each a run of its own over one work folder: what they share is done once."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,5 +106,12 @@ def data_of(experiment: Experiment, places: Places, *, pool: str = "fixed-pool")
             documents=shards.documents,
             vocab_size=shards.metadata.vocab_size,
             flop_per_token=model.flop_per_token(chosen.sequence_length),
+            copied_tokens=_copied(places.run(name, pool)),
         )
     return found
+
+
+def _copied(run: Path) -> int:
+    """Tokens, separators counted, of the copies that the run's mix wrote."""
+    books = json.loads((run / "manifest.json").read_text())["shards"].get("mix") or []
+    return sum(source["repeated"]["tokens"] + source["repeated"]["documents"] for source in books)

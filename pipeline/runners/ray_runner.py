@@ -189,7 +189,7 @@ class RayRunner:
     def _function(self, task: Task) -> Any:
         """The remote function with what this task's phase needs."""
         has_gpu = self._has("GPU", 1.0)
-        needs = needs_of(task.phase, self._needs, gpu=task.gpu and has_gpu)
+        needs = needs_of(task.phase, self._needs, gpu=task.only_gpu or (task.gpu and has_gpu))
         if needs not in self._remote:
             self._tell_if_impossible(task, needs)
             options: dict[str, Any] = {"max_retries": 0, "num_cpus": needs.cpus, "name": "_execute"}
@@ -197,7 +197,8 @@ class RayRunner:
                 options["memory"] = needs.memory_bytes
             if needs.gpus:
                 # A worker that has loaded a model onto a GPU serves the next task too (Ray's choice is a new worker).
-                options |= {"num_gpus": needs.gpus, "max_calls": 0}
+                # Not where a node has several: it would stay on its first GPU when Ray gives it another.
+                options |= {"num_gpus": needs.gpus, "max_calls": 1 if self._has("GPU", 2.0) else 0}
             self._remote[needs] = ray.remote(**options)(worker.execute_checked)
         return self._remote[needs]
 

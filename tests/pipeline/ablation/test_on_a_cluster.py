@@ -104,6 +104,6 @@ def test_a_model_for_a_gpu_asks_for_one_and_the_seeds_of_a_stack_share_it(tmp_pa
         ["v-0-True", "v-1-True"],
         ["v-1-False"],
     ]
-    assert all(task.gpu for task in asked.tasks)
+    assert all(task.only_gpu for task in asked.tasks)
     assert len({task.phase for task in asked.tasks}) == 1
     assert len({task.unit for task in asked.tasks}) == 3

@@ -65,9 +65,10 @@ def test_a_variant_whose_shards_have_an_order_is_trained_in_it(tmp_path: Path) -
 def test_a_loss_curve_is_of_all_steps_and_not_of_every_so_many(tmp_path: Path) -> None:
     losses = [float(step % 2) for step in range(1, 241)]
     lines = [json.dumps({"step": step, "loss": loss}) for step, loss in enumerate(losses, start=1)]
+    lines[4:8] = [json.dumps({"step": step, "loss": None}) for step in range(5, 9)]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     curve = _curve(tmp_path / "metrics.jsonl", 10)
-    assert len(curve) == 60
-    assert curve[0] == [40, 0.5]
+    assert len(curve) == 59
+    assert curve[:2] == [[40, 0.5], [120, 0.5]]
     assert {loss for _, loss in curve} == {0.5}
     assert curve[-1][0] == 2400
