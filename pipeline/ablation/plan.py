@@ -82,7 +82,7 @@ def _further(experiment: Experiment, *, vocab_size: int, tokens: int, speed: flo
     found = []
     if cut:
         number = experiment.seeds * each
-        found.append({"what": "fixed-unique pools", "models": number, "seconds": round(number * tokens / speed, 1)})
+        found.append({"what": "fixed-unique", "models": number, "seconds": round(number * tokens / speed, 1)})
     if experiment.ladder is not None:
         asked, total = experiment.ladder, 0.0
         for size in asked.presets:
@@ -92,9 +92,7 @@ def _further(experiment: Experiment, *, vocab_size: int, tokens: int, speed: flo
             share = max(asked.horizons) + TrainSettings.decay_fraction * (sum(asked.horizons) - max(asked.horizons))
             total += share * model.matmul_parameters * model.flop_per_token(chosen.sequence_length)
         number = len(asked.presets) * asked.seeds * each
-        found.append(
-            {"what": "the ladder", "models": number, "seconds": round(asked.seeds * each * total / operations, 1)}
-        )
+        found.append({"what": "ladder", "models": number, "seconds": round(asked.seeds * each * total / operations, 1)})
     if experiment.memorisation is not None:
         number = experiment.memorisation.seeds * each
         seconds = number * (experiment.memorisation.tokens or tokens) / speed

@@ -345,8 +345,13 @@ def _curve(metrics: Path, batch_tokens: int) -> list[list[float]]:
     """Tokens and the mean loss of the steps since the point before: one small step's loss is that of its few texts."""
     rows = [json.loads(line) for line in metrics.read_text().split("\n") if line]
     every = max(1, len(rows) // _CURVE_POINTS)
-    stretches = [rows[end - every : end] for end in range(every, len(rows) + 1, every)]
-    return [[stretch[-1]["step"] * batch_tokens, sum(row["loss"] for row in stretch) / every] for stretch in stretches]
+    found = []
+    for end in range(every, len(rows) + 1, every):
+        # A step that was skipped has none.
+        losses = [row["loss"] for row in rows[end - every : end] if row["loss"] is not None]
+        if losses:
+            found.append([rows[end - 1]["step"] * batch_tokens, sum(losses) / len(losses)])
+    return found
 
 
 def results_of(scored: Mapping[tuple[str, int], dict[str, Any]], *, baseline: str) -> dict[str, Any]:

@@ -94,13 +94,15 @@ def test_gc_frees_what_no_named_run_reaches_and_nothing_else(place, finished):
     (place / "work" / "notes.txt").write_text("the user's own")
     (place / "work" / "models" / "0123456789abcdef").mkdir(parents=True)
     (place / "work" / "models" / "0123456789abcdef" / "scores.json").write_text("{}")
+    (place / "work" / "models" / "ladder-0123456789abcdef").mkdir(parents=True)
+    (place / "work" / "models" / "ladder-0123456789abcdef" / "points.json").write_text("{}")
     mine = {phase["phase"] for phase in finished["phases"]}
     theirs = {phase["phase"] for phase in other["phases"]}
     found = find_garbage(str(place / "work"), [str(place / "out")])
     names = {item.name for item in found.garbage}
     assert theirs - mine <= names
     assert not mine & names
-    assert "models/0123456789abcdef" in names
+    assert {"models/0123456789abcdef", "models/ladder-0123456789abcdef"} <= names
     assert found.size_bytes > 0
     with (
         pytest.raises(LockedError, match="a run works in it"),

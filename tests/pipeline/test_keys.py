@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import keys
-from pipeline.keys import library_versions, source_key
+from pipeline.ablation.training import _TRAIN_MODULES
+from pipeline.keys import closure, library_versions, source_key
 
 BEFORE = (
     '"""Says what it does."""\n\nLIMIT = 3\n\n\ndef double(value):\n    """Twice the value."""\n    return value * 2\n'
@@ -60,3 +61,11 @@ def test_library_versions() -> None:
     assert list(found) == ["numpy", "pyarrow"]
     with pytest.raises(importlib.metadata.PackageNotFoundError):
         library_versions(["no-such-distribution"])
+
+
+def test_a_model_is_known_by_all_code_that_trains_it() -> None:
+    """A list by hand forgot what optimisers share, and old models were read back as if nothing had changed."""
+    followed = set(closure(_TRAIN_MODULES))
+    assert {"train.attention", "train.stacks", "train.muon", "train.export", "train.loader"} <= followed
+    assert {"train.horizons", "train.loop"} <= set(closure(["pipeline.ablation.ladder_run"]))
+    assert {"train.generate", "train.loop"} <= set(closure(["pipeline.ablation.memorisation"]))

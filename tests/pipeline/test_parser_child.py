@@ -109,9 +109,9 @@ def test_the_retry_has_a_multiple_of_the_time_and_a_new_child(child: ParserChild
 
 
 def test_the_clock_is_the_backstop(child: ParserChild) -> None:
-    settings = SMALL.model_copy(update={"wall_seconds": 0.3})
-    child.call(PAGE, settings)
+    child.call(PAGE, SMALL)
     assert child.pid is not None
+    settings = SMALL.model_copy(update={"wall_seconds": 0.3})
     os.kill(child.pid, signal.SIGSTOP)  # A stopped process uses no CPU time at all.
     found = child.call(PAGE, settings)
     assert found == Extracted(reason="timeout", threshold=0.3, detail="stopped at 0.3 clock seconds")

@@ -163,6 +163,12 @@ def test_the_plan_counts_the_models_of_a_ladder_and_of_planted_texts(place: Path
     extra = sum(group["seconds"] for group in asked["training"]["further"])
     assert asked["training_seconds"] - plain["training_seconds"] == pytest.approx(extra / asked["workers"])
     assert extra > 0
+    both = ["--set", "pools=[fixed-pool, fixed-unique]"]
+    cut = json.loads(CliRunner().invoke(app, ["ablate", "plan", *arguments, *both]).stdout)
+    assert [(group["what"], group["models"]) for group in cut["training"]["further"]] == [("fixed-unique", 4)]
+    wall = ["--set", "budget={equal: wall, seconds: 2}"]
+    timed = json.loads(CliRunner().invoke(app, ["ablate", "plan", *arguments, *wall]).stdout)
+    assert timed["training"]["seconds_left"] == pytest.approx(4 * 2, rel=0.2)
     # The noise that the first ablation left was measured in the same way.
     assert plain["noise"]["unlike"] == []
 
@@ -172,6 +178,10 @@ def test_noise_that_was_measured_otherwise_is_told(results: dict[str, Any], plac
     noise = results["noise"]
     assert unlike(noise, experiment, tokens=noise["tokens"]) == []
     assert unlike(noise, experiment, tokens=10 * noise["tokens"]) == [f"{noise['tokens']:,} tokens a model"]
+    by_muon = experiment.model_copy(update={"model": experiment.model.model_copy(update={"optimizer": "muon"})})
+    assert unlike(noise, by_muon, tokens=noise["tokens"]) == ["adamw at the preset's rate"]
+    more = experiment.model_copy(update={"held_out_bytes": 5000})
+    assert unlike(noise, more, tokens=noise["tokens"]) == ["scored on 3,000 bytes a domain"]
     one = experiment.model_copy(update={"held_out": {"prose": "p.jsonl"}})
     assert unlike(noise, one, tokens=noise["tokens"]) == ["scored on other, prose"]
 

@@ -1,5 +1,7 @@
 """What each variant's models get: the same of what was asked, and warnings where repeats decide."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.ablation.experiment import Budget
@@ -51,6 +53,15 @@ def test_repeats_are_counted_and_told() -> None:
     lines = warnings(found, pool="fixed-pool")
     assert any("small repeats its data 6.0 times" in line for line in lines)
     assert any("small sees its data 6.0 times and base 1.2 times" in line for line in lines)
+
+
+def test_copies_that_a_mix_wrote_are_no_unique_text() -> None:
+    mixed = replace(data(tokens=10_000), copied_tokens=8_000)
+    found = given(Budget(tokens=10_000), base=data(), mixed=mixed)
+    assert (found["mixed"].epochs, found["mixed"].unique_tokens) == (5.0, 2_000)
+    assert found["mixed"].effective_tokens < found["base"].effective_tokens
+    assert any("mixed repeats its data 5.0 times" in line for line in warnings(found, pool="fixed-pool"))
+    assert equal_unique({"base": data(), "mixed": mixed}) == 2_000 - 10
 
 
 def test_data_that_is_not_repeated_needs_no_warning() -> None:
