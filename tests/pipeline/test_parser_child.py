@@ -109,9 +109,13 @@ def test_the_retry_has_a_multiple_of_the_time_and_a_new_child(child: ParserChild
 
 
 def test_the_clock_is_the_backstop(child: ParserChild) -> None:
-    child.call(PAGE, SMALL)
-    assert child.pid is not None
     settings = SMALL.model_copy(update={"wall_seconds": 0.3})
+    for _ in range(20):
+        # On a busy machine the limit may end this call too, and the child with it.
+        child.call(PAGE, settings)
+        if child.pid is not None:
+            break
+    assert child.pid is not None
     os.kill(child.pid, signal.SIGSTOP)  # A stopped process uses no CPU time at all.
     found = child.call(PAGE, settings)
     assert found == Extracted(reason="timeout", threshold=0.3, detail="stopped at 0.3 clock seconds")
