@@ -25,7 +25,7 @@ QUARANTINE: Final[dict[str, str]] = {
     "parser_error": "the parser refused the document",
     "not_pdf": "declared as PDF, but does not begin like one",
     "encrypted": "a PDF that needs a password",
-    "model_error": "a model could not score the text",
+    "model_error": "a stage, or its model, failed on this text",
     "io_error": "the file could not be read",
 }
 

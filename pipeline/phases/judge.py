@@ -12,6 +12,7 @@ import stages
 from pipeline.books import StageCount, excerpt
 from pipeline.files import Files
 from pipeline.parts import Output
+from pipeline.phases.measure import errors_of
 from pipeline.view import LEDGER_PART, View, alive_key, alive_rows, read_documents
 from stages.reasons import outcome_of
 from stages.stage import Stage
@@ -66,7 +67,18 @@ def _verdict(files: Files, judgement: Judgement, unit: str) -> pa.Table:
     columns = read_documents(files, judgement.view, unit, list(definition.judged(settings)), alive_only=False)
     verdict = definition.judge(columns.drop_columns(["row"]), settings)
     assert verdict.num_rows == columns.num_rows
-    return verdict
+    measured_by = sorted({judgement.view.holder(name) for name in definition.judged(settings)})
+    failed = {row: told for phase in measured_by for row, told in errors_of(files, phase, unit).items()}
+    return _with_errors(verdict, failed) if failed else verdict
+
+
+def _with_errors(verdict: pa.Table, failed: dict[int, str]) -> pa.Table:
+    """The verdict with documents that could not be measured rejected for that."""
+    columns = verdict.to_pydict()
+    for row, told in failed.items():
+        columns["reason"][row], columns["detail"][row] = "model_error", told
+        columns["measured"][row] = columns["threshold"][row] = None
+    return pa.table(columns, schema=verdict.schema)
 
 
 def _text_bytes(files: Files, view: View, unit: str) -> np.ndarray:
