@@ -24,6 +24,15 @@ from train.settings import OPTIMIZERS, TrainSettings
 
 _PRESET_HELP = f"size of the model: {', '.join(names())}, or a .toml file like configs/train/nano.toml"
 
+#: Options of `train` that are settings by their own name.
+_SHARES = {
+    "warmup_fraction": "share of the steps in which the rate rises (default: 0.05)",
+    "decay_fraction": "share of the steps at the end in which wsd decays (default: 0.4)",
+    "final_fraction": "learning rate at the end, as a share of the peak (default: 0)",
+    "weight_decay": "of matrices (default: 0.1)",
+    "max_gradient_norm": "gradients are scaled down to it (default: 1)",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0: done; 1: the training failed; 2: the user's mistake."""
@@ -56,10 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--tokenizer", type=Path, help="tokenizer.json of the shards, to store with the model")
     command.add_argument("--max-steps", type=int, help="stop after so many steps; the same command goes on")
     command.add_argument("--learning-rate", type=float, help="peak rate (default: the preset's)")
+    command.add_argument("--batch-tokens", type=int, help="tokens of an optimiser step (default: the preset's)")
+    for name, what in _SHARES.items():
+        command.add_argument(f"--{name.replace('_', '-')}", type=float, help=what)
     command.add_argument("--schedule", choices=["wsd", "cosine", "constant"], default="wsd")
     command.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw")
     command.add_argument("--z-loss", type=float, default=0.0, help="weight of the z-loss (default: 0)")
     command.add_argument("--document-mask", action="store_true", help="positions see their own document only")
+    command.add_argument("--untied", action="store_true", help="an output matrix of its own, not the embeddings")
     command.add_argument("--llama", action="store_true", help="without QK-norm, exported as a Llama")
     command.add_argument("--sliding-window", type=int, help="positions that a position sees (default: all)")
     command.add_argument("--micro-batch", type=int, metavar="SEQUENCES", help="sequences at once on a device")
@@ -137,11 +150,25 @@ def _train(arguments: argparse.Namespace) -> None:
         changes["micro_batch_sequences"] = arguments.micro_batch
     if arguments.learning_rate is not None:
         changes["learning_rate"] = arguments.learning_rate
+    changes |= {name: value for name in _SHARES if (value := getattr(arguments, name)) is not None}
+    if arguments.batch_tokens is not None:
+        sequences, rest = divmod(arguments.batch_tokens, chosen.sequence_length)
+        if rest or not sequences:
+            raise ValueError(
+                f"--batch-tokens {arguments.batch_tokens}: a step is of whole sequences, {chosen.sequence_length} "
+                "tokens each in this preset"
+            )
+        changes["batch_sequences"] = sequences
     tokens = int(arguments.tokens) if arguments.horizons is None else max(arguments.horizons)
     settings = TrainSettings.from_preset(chosen, tokens=tokens, **changes)
     shape = chosen.model(shards.metadata.vocab_size)
     same: dict[str, Any] = {
-        "model": replace(shape, qk_norm=not arguments.llama, sliding_window=arguments.sliding_window),
+        "model": replace(
+            shape,
+            qk_norm=not arguments.llama,
+            sliding_window=arguments.sliding_window,
+            tie_word_embeddings=not arguments.untied,
+        ),
         "out": arguments.out,
         "tokenizer": None if arguments.tokenizer is None else shards.made_by(arguments.tokenizer.read_bytes()),
         "progress": Shown(settings),

@@ -15,10 +15,8 @@ SETTINGS = {"sequence_length": 16, "batch_sequences": 4, "seed": 3}
 
 def batches(shards: ShardSet, count: int, *, workers: int = 0, **changes) -> list[tuple[torch.Tensor, torch.Tensor]]:
     data = TokenBatches(shards, **{**SETTINGS, **changes})
-    loader = DataLoader(
-        data, batch_size=None, num_workers=workers, multiprocessing_context="spawn" if workers else None
-    )
-    return list(islice(loader, count))
+    start = {"num_workers": workers, "multiprocessing_context": "spawn"} if workers else {}
+    return list(islice(DataLoader(data, batch_size=None, **start), count))
 
 
 def same(one: list, other: list) -> bool:
@@ -29,7 +27,7 @@ def same(one: list, other: list) -> bool:
 def test_batches_are_the_loaders_for_any_number_of_workers(shards: ShardSet) -> None:
     loader = Loader(shards, **SETTINGS)
     wanted = [tuple(torch.from_numpy(part.copy()) for part in loader.next_batch()) for _ in range(9)]
-    for workers in (0, 1, 3):
+    for workers in (0, 1, 2):
         assert same(batches(shards, 9, workers=workers), wanted), workers
     assert wanted[0][0].shape == (4, 16)
     assert torch.equal(wanted[0][0][:, 1:], wanted[0][1][:, :-1])

@@ -191,3 +191,23 @@ def test_a_curriculum_is_trained_in_its_order_and_resumed_where_it_stopped(
     command[2] = str(tmp_path / "shuffled")
     assert main([*command, "--out", str(tmp_path / "refused")]) == 2
     assert "make them by a recipe with shards.order" in capsys.readouterr().err
+
+
+def test_every_part_of_a_schedule_and_the_batch_can_be_asked_for(tmp_path: Path, capsys) -> None:
+    shards_of_texts(tmp_path / "shards")
+    common = ["train", "--shards", str(tmp_path / "shards"), "--preset", "tiny", "--tokens", "2048"]
+    asked = ["--batch-tokens", "256", "--warmup-fraction", "0.25", "--decay-fraction", "0.5", "--final-fraction", "0.1",
+             "--weight-decay", "0.01", "--max-gradient-norm", "0.5", "--untied"]  # fmt: skip
+    assert main([*common, "--out", str(tmp_path / "model"), *asked]) == 0
+    found = json.loads(capsys.readouterr().out)
+    names = ("warmup_fraction", "decay_fraction", "final_fraction", "weight_decay", "max_gradient_norm")
+    assert [found["settings"][name] for name in names] == [0.25, 0.5, 0.1, 0.01, 0.5]
+    assert (found["steps"], found["settings"]["batch_sequences"] * TINY.sequence_length) == (8, 256)
+    assert found["model"]["tie_word_embeddings"] is False
+    rows = [json.loads(line) for line in (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["learning_rate"] == pytest.approx(TINY.learning_rate / 2)
+    assert rows[-1]["learning_rate"] == pytest.approx(TINY.learning_rate / 10)
+    config = json.loads((tmp_path / "model" / "model" / "config.json").read_text())
+    assert config["tie_word_embeddings"] is False
+    assert main([*common, "--out", str(tmp_path / "other"), "--batch-tokens", "100"]) == 2
+    assert "--batch-tokens 100: a step is of whole sequences" in capsys.readouterr().err
