@@ -32,11 +32,29 @@ licences: setup
 # The reference of commands, settings and reasons, from the code.
 reference: setup
 	$(BIN)/python -m pipeline.reference
-# Kernels and gold texts, on a folder of labelled pages, texts and crawls: make bench DATA=folder
+# What docs/benchmarks.md shows, on a folder of labelled pages, texts and crawls: hours. PEER is the Python of an environment
+# with datatrove; without it what is measured beside datatrove is left out.
 bench: setup
 	$(BIN)/python -m benchmarks $(DATA)
 	$(BIN)/python -m benchmarks.html_gold $(DATA)
 	$(BIN)/python -m benchmarks.pdf_gold $(DATA)/pdf
+	$(BIN)/python -m benchmarks.extractor speed $(DATA)
+	$(BIN)/python -m benchmarks.extractor hostile
+	$(BIN)/python -m benchmarks.extractor mutated $(DATA) --pages 10000
+	$(BIN)/python -m benchmarks.extraction loss $(wildcard $(DATA)/crawl/assembled/*.warc.gz)
+	$(BIN)/python -m benchmarks.fuzz $(DATA)
+	$(BIN)/python -m benchmarks.language $(DATA)/langid/sentences_75_languages.jsonl.gz
+	$(BIN)/python -m benchmarks.classifiers speed $(DATA)
+	$(BIN)/python -m benchmarks.pii
+	$(BIN)/python -m benchmarks.dedup signatures $(DATA) $(if $(PEER),--datatrove $(PEER))
+	$(BIN)/python -m benchmarks.dedup near --megabytes 200 $(if $(PEER),--datatrove $(PEER))
+	$(BIN)/python -m benchmarks.dedup bloom 1e6
+	$(BIN)/python -m benchmarks.tokens speed $(DATA)/perplexity
+	$(BIN)/python -m benchmarks.tokens compression $(DATA)/perplexity
+	$(BIN)/python -m benchmarks.cpu_training
+	$(if $(PEER),$(BIN)/python -m benchmarks.rules $(DATA) --datatrove $(PEER) --megabytes 2 --repeats 3)
+	$(if $(PEER),$(BIN)/python -m benchmarks.rules_agreement $(DATA) --datatrove $(PEER))
+	$(if $(PEER),$(foreach crawl,$(wildcard $(DATA)/crawl/assembled/*.warc.gz),$(BIN)/python -m benchmarks.extraction speed $(crawl) --datatrove $(PEER) --common;))
 	$(MAKE) known-answers
 # Whether an ablation finds faults that were put in, on documentation packages of Debian 12: an hour and more.
 known-answers: setup
