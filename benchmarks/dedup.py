@@ -6,7 +6,8 @@
     python -m benchmarks.dedup growth N [N…]                            time and memory by number of documents, and a
                                                                         model fitted without the last size; recall by
                                                                         planted similarity beside the S-curve
-    python -m benchmarks.dedup bloom N [N…]                             a full slice's false positive rate
+    python -m benchmarks.dedup bloom N [N…]                             a full slice's false positive rate, and its
+                                                                        speed beside rbloom's
 
 FOLDER holds *.jsonl.gz with a `text` column; other documents are generated (benchmarks/planted.py). --datatrove names
 the Python of an environment that has datatrove[processing], spacy and orjson. --work DIR says where files go.
@@ -19,12 +20,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasketch
 import numpy as np
 import pyarrow as pa
+import rbloom
 import rensa
 import scipy.stats
 import xxhash
@@ -302,6 +305,32 @@ def bloom(sizes: Sequence[int]) -> None:
         )
 
 
+def bloom_beside_rbloom(size: int, *, rounds: int = 5) -> None:
+    """Millions of keys a second of both, in turns, each filter as large as its library makes it for one in a thousand.
+
+    rbloom is given what it is made for, Python integers with their own hash, from a list that is there before.
+    """
+    keys, foreign = (_keys(0, size, offset=offset) for offset in (0, size))
+    numbers, others = (list(range(offset, offset + size)) for offset in (0, size))
+    rates: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        shape = shape_for(size, false_positive_rate=0.001)
+        bits, theirs = empty(shape), rbloom.Bloom(size, 0.001)
+        calls: dict[str, Callable[[], Any]] = {
+            "insert, ours": partial(insert, bits, keys, shape),
+            "insert, rbloom": partial(theirs.update, numbers),
+            "probe, ours": partial(probe, bits, foreign, shape),
+            "probe, rbloom": lambda theirs=theirs: sum(map(theirs.__contains__, others)),
+        }
+        for name, call in calls.items():
+            started = time.process_time()
+            call()
+            rates.setdefault(name, []).append(size / 1e6 / (time.process_time() - started))
+    print(f"\n{size:,} keys, {rounds} rounds in turns, M keys a CPU second: median (smallest to largest)")
+    for name, found in rates.items():
+        print(f"| {name} | {np.median(found):.1f} ({min(found):.1f} to {max(found):.1f}) |")
+
+
 def _keys(start: int, count: int, *, offset: int) -> np.ndarray:
     """uint64[count, 2]: 128-bit keys of the numbers from start + offset on; different for different numbers."""
     numbers = np.arange(start + offset, start + offset + count, dtype=np.uint64)
@@ -333,7 +362,9 @@ def main() -> None:
     elif given.what == "growth":
         growth([int(float(value)) for value in given.values], given.work)
     else:
-        bloom([int(float(value)) for value in given.values])
+        sizes = [int(float(value)) for value in given.values]
+        bloom(sizes)
+        bloom_beside_rbloom(min(sizes))
 
 
 if __name__ == "__main__":
