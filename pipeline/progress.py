@@ -46,12 +46,14 @@ class Terminal:
         self._console = stream or Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description:<34}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
-            TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=self._console, transient=False,
+            TimeRemainingColumn(), TextColumn("{task.fields[rate]}"), TextColumn("{task.fields[note]}"),
+            console=self._console, transient=False,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
         self._reasons: dict[str, Counter[str]] = {}
         self._counts: dict[str, list[int]] = {}
         self._started: dict[str, float] = {}
+        self._done_now: dict[str, Counter[str]] = {}
         self._spoke = 0.0
         self._live = self._console.is_terminal
 
@@ -68,24 +70,37 @@ class Terminal:
         self._reasons[phase] = Counter()
         self._counts[phase] = [total, done]
         self._started[phase] = time.monotonic()
+        self._done_now[phase] = Counter()
         note = "cached" if total == done else ""
         if self._live:
-            self._tasks[phase] = self._bars.add_task(shown_name(phase), total=total, completed=done, note=note)
+            self._tasks[phase] = self._bars.add_task(shown_name(phase), total=total, completed=done, rate="", note=note)
 
     def advance(self, phase: str, commit: Commit) -> None:
         self._reasons[phase] += rejected(commit)
         self._counts[phase][1] += 1
+        documents = commit.counts.get("documents", 0)
+        self._done_now[phase].update(parts=1, documents=documents if isinstance(documents, int) else 0)
+        rate = self._rate(phase)
         note = ", ".join(f"{reason} {count}" for reason, count in self._reasons[phase].most_common(_SHOWN_REASONS))
         if self._live:
-            self._bars.update(self._tasks[phase], advance=1, note=note)
+            self._bars.update(self._tasks[phase], advance=1, rate=rate, note=note)
         elif time.monotonic() - self._spoke > _LINE_SECONDS:
             self._spoke = time.monotonic()
             total, done = self._counts[phase]
             spent = self._spoke - self._started[phase]
-            left = spent / done * (total - done)
+            # What was found done has taken no time now.
+            left = spent / self._done_now[phase]["parts"] * (total - done)
             print(
-                f"{shown_name(phase)}: {done}/{total}, {spent:.0f} s, about {left:.0f} s left. {note}", file=sys.stderr
+                f"{shown_name(phase)}: {done}/{total}, {rate}, {spent:.0f} s, about {left:.0f} s left. {note}",
+                file=sys.stderr,
             )
+
+    def _rate(self, phase: str) -> str:
+        """Documents a second of this call, or parts where a phase does not count documents."""
+        now, seconds = self._done_now[phase], max(1e-3, time.monotonic() - self._started[phase])
+        if now["documents"]:
+            return f"{now['documents'] / seconds:,.0f} documents/s"
+        return f"{now['parts'] / seconds:,.1f} parts/s"
 
     def end(self, phase: str) -> None:
         if self._live:
