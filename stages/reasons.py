@@ -79,6 +79,7 @@ DROP: Final[dict[str, str]] = {
     "seen_before": "the same text was in an earlier run (Bloom filter)",
     "contaminated": "holds an item of a benchmark",
     "held_out": "nearly the same text as a held-out document",
+    "held_out_copied": "holds most of a held-out document",
     "removed": "taken down after the run (tamis remove)",
 }
 

@@ -14,7 +14,7 @@ from stages.shingles import contained, shingle_sets
 
 def seen(output: Output, *, base: str, unit: str, files: list[str], ngram: int) -> dict[str, Any]:
     """Task: `seen`: the hashes of the n-grams of the files' texts that occur in one split's extracted text."""
-    wanted = build_index((text.text for text in read_texts([Path(file) for file in files])), ngram)
+    wanted = build_index((text.text for text in read_texts([Path(file) for file in files])), ngram).hashes
     texts = output.files.read_table(f"{base}/{unit}.docs.parquet", ["text"])["text"]
     hashes, _ = shingle_sets(texts, unit="word", size=ngram, whole_if_short=True)
     there = np.unique(hashes[contained(hashes, wanted)])

@@ -70,7 +70,10 @@ _RULES: Mapping[str, Mapping[str, tuple[str, str, str, str]]] = {
     },
     "quality": {"quality_score": ("quality", "", "min_score", "")},
     "toxicity": {"toxicity_score": ("toxicity", "", "", "max_score")},
-    "held_out": {"held_out_containment": ("held_out", "", "", "max_held_out_containment")},
+    "held_out": {
+        "held_out_containment": ("held_out", "", "", "max_held_out_containment"),
+        "held_out_copied": ("held_out_copied", "", "", "max_held_out_copied"),
+    },
 }  # fmt: skip
 
 

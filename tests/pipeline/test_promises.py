@@ -379,7 +379,8 @@ def test_a_measure_that_another_hid_is_judged_by_its_own_columns(crawl, tmp_path
     )
     stages = [(held, 1.0), (other, 1.0), (held, 0.2)]
     entries = "".join(
-        f"  - {{type: held_out, against: {path}, max_held_out_containment: {limit}}}\n" for path, limit in stages
+        f"  - {{type: held_out, against: {path}, max_held_out_containment: {limit}, max_held_out_copied: 1.0}}\n"
+        for path, limit in stages
     )
     recipe = tmp_path / "r.yaml"
     recipe.write_text(f"name: t\ninput: {{paths: ['{crawl}']}}\nstages:\n  - {{type: extract}}\n{entries}")

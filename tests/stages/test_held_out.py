@@ -33,25 +33,58 @@ def test_repeated_ngrams_count_once() -> None:
 
 
 def test_judges_above_the_limit() -> None:
-    verdict = judge(pa.table({"held_out_containment": [0.0, 0.5, 0.5001, 1.0]}), SETTINGS)
-    assert verdict["reason"].to_pylist() == [None, None, "held_out", "held_out"]
-    assert verdict["measured"].to_pylist()[2:] == [0.5001, 1.0]
+    shares = {"held_out_containment": [0.0, 0.5, 0.5001, 1.0, 0.1], "held_out_copied": [0.0, 0.5, 0.0, 1.0, 0.7]}
+    verdict = judge(pa.table(shares), SETTINGS)
+    assert verdict["reason"].to_pylist() == [None, None, "held_out", "held_out", "held_out_copied"]
+    assert verdict["measured"].to_pylist()[2:] == [0.5001, 1.0, 0.7]
+
+
+def test_a_held_out_text_is_found_in_a_longer_one() -> None:
+    page = "It was the best of times, it was the worst of times, it was the age of wisdom."
+    other = "we had everything before us we had nothing before us we were all going direct to heaven"
+    book = "chapter " + " ".join(f"word{n}" for n in range(500))
+    index = build_index([page, other, "Call me Ishmael."], 5)
+    half = " ".join(page.split()[:11])
+
+    def copied(*texts: str) -> list[float]:
+        table = measure(pa.table({"text": pa.array(texts, pa.large_string())}), SETTINGS, {"held_out": index})
+        return table["held_out_copied"].to_pylist()
+
+    whole, none, part, both = copied(f"{book} {page} {book}", book, f"{book} {half} {book}", f"{page} {book} {other}")
+    assert (whole, none, both) == (1.0, 0.0, 1.0)
+    # 7 of the 13 n-grams of its 17 words.
+    assert part == 0.5385
+    # A name of three words says nothing, wherever it stands.
+    assert copied(f"{book} Call me Ishmael. {book}", "") == [0.0, 0.0]
+
+
+def test_a_phrase_of_many_held_out_texts_tells_no_copy_of_one() -> None:
+    phrase = "this page is part of the manual of the program and may be copied by anybody"
+    pages = [f"{phrase} " + " ".join(f"own{n}x{k}" for k in range(30)) for n in range(11)]
+    index = build_index(pages, 5)
+    texts = pa.array([f"{phrase} and nothing else of them is here", pages[3]], pa.large_string())
+    table = measure(pa.table({"text": texts}), SETTINGS, {"held_out": index})
+    assert table["held_out_copied"].to_pylist() == [0.0, 1.0]
+    # Without the limit of texts every page of the manual would hold a third of each of the others.
+    assert table["held_out_containment"].to_pylist()[0] > 0.5
 
 
 def test_the_index_does_not_depend_on_order_and_may_be_empty() -> None:
-    assert np.array_equal(build_index(HELD_OUT, 5), build_index(iter(HELD_OUT[::-1]), 5))
-    assert len(build_index([], 5)) == 0
+    one, other = build_index(HELD_OUT, 5), build_index(iter(HELD_OUT[::-1]), 5)
+    assert np.array_equal(one.hashes, other.hashes)
+    assert sorted(one.totals) == sorted(other.totals)
+    assert len(build_index([], 5).hashes) == 0
     empty = measure(
         pa.table({"text": pa.array(["some text of five words"])}), SETTINGS, {"held_out": build_index([], 5)}
     )
-    assert empty["held_out_containment"].to_pylist() == [0.0]
+    assert empty.to_pylist() == [{"held_out_containment": 0.0, "held_out_copied": 0.0}]
 
 
 def test_names_its_resource() -> None:
     (resource,) = STAGE.resources(SETTINGS)
     assert (resource.name, resource.kind, resource.reference) == ("held_out", "held_out", "held_out.jsonl.gz")
     assert dict(resource.parameters) == {"size": 5}
-    assert STAGE.settings.names_of("threshold") == {"max_held_out_containment"}
+    assert STAGE.settings.names_of("threshold") == {"max_held_out_containment", "max_held_out_copied"}
 
 
 @pytest.mark.parametrize("text", ["\x00", "\U0001f600" * 1000, "x" * 1_000_000, "\n".join(["line"] * 10_000)])
