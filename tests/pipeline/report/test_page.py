@@ -168,7 +168,7 @@ def test_trained_models_add_verdicts_intervals_and_curves(tmp_path: Path) -> Non
     reader.feed(text)
     assert reader.open == []
     assert "script" not in reader.tags
-    assert 'class="name better"' in text
+    assert 'class="says better"' in text
     assert "not resolved" in text
     assert reader.tags.count("polyline") == 3
     assert "6 degrees of freedom" in text
