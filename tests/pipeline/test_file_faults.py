@@ -1,6 +1,7 @@
 """The disk fails under a whole run, a worker sleeps through its replacement: the next call gives the same root."""
 
 import errno
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from corpus import prose
 
@@ -70,6 +72,55 @@ def test_F24_a_run_whose_nth_call_fails_goes_on_to_the_same_bytes(place, root, t
             break
     monkeypatch.undo()
     assert failed >= 3, "the n-th call was never reached"
+    assert manifest["root"] == root
+    assert verify(str(tmp_path / "out"))[0] == []
+
+
+class FullDisk(io.RawIOBase):
+    """A file whose disk is full at the n-th write: half of it is written, as a disk does."""
+
+    def __init__(self, path: str, *, full) -> None:
+        self._file, self._full = Path(path).open("wb"), full  # noqa: SIM115 (until `close`)
+
+    def write(self, data) -> int:
+        if self._full():
+            self._file.write(bytes(data)[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "injected")
+        return self._file.write(data)
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def test_F24_a_disk_that_is_full_in_the_middle_of_a_file_leaves_no_part_behind(place, root, tmp_path, monkeypatch):
+    """The n-th write of a run fails, every third n, each in the run that the last one stopped."""
+    failed = 0
+    for n in range(1, 600, 3):
+        writes = 0
+
+        def full(at=n) -> bool:
+            nonlocal writes
+            writes += 1
+            return writes == at
+
+        monkeypatch.setattr(
+            Files, "create", lambda self, name, full=full: pa.PythonFile(FullDisk(self.path(name), full=full), mode="w")
+        )
+        try:
+            manifest = run_in(place, tmp_path)
+        except (OSError, TaskFailedError) as error:
+            if "injected" not in str(error):
+                raise
+            failed += 1
+        else:
+            break
+        assert not list(tmp_path.rglob(".attempt-*"))
+    monkeypatch.undo()
+    assert failed >= 10
     assert manifest["root"] == root
     assert verify(str(tmp_path / "out"))[0] == []
 
