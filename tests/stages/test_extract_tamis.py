@@ -113,8 +113,8 @@ SNIPPETS = [
 ]
 
 
-#: Of the texts of 300 mutated pages, with the bundled judge. All that decides is whole numbers, so it is the same on every
-#: processor and with every version of the compiler; a new judge or a changed rule gives a new one.
+#: Of the texts of 300 mutated pages, with the bundled judge. All that decides is whole numbers, so it is the same on
+#: every processor and with every version of the compiler; a new judge or a changed rule gives a new one.
 MUTATED_SHA256 = "f8ca1a0f0a323a4b0464c085b8534e1ba7cbf20a9074d4d6c79accc1128f2b39"
 
 
