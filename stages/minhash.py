@@ -5,11 +5,11 @@ the token hash `shingle hash >> 32`: the hash is mixed once by MurmurHash3's 32-
 a[k] * h + b[k] modulo 2^32 with odd a[k], and the signature keeps each permutation's minimum.
 
 Source: Broder, "On the resemblance and containment of documents" (1997); the scheme is described in datasketch's
-documentation. The permutations are drawn as datasketch draws them, so a signature opens there as it stands.
+documentation. The permutations are drawn as datasketch draws them, so a signature opens there (`lean_minhashes`).
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -122,6 +122,16 @@ def sketch(texts: pa.Array | pa.ChunkedArray, *, unit: Unit, size: int, permutat
     a, b = permutations(permutation_count)
     _sketch(data, offsets, character_table(), unit == "word", np.int64(size), a, b, scratch, signatures, keys, counts)
     return Sketches(signatures=signatures, keys=keys, shingles=counts)
+
+
+def lean_minhashes(found: Sketches) -> list[Any]:
+    """The signatures as `datasketch.LeanMinHash`, in order, for its indexes and forests; None for a text without one."""
+    from datasketch import LeanMinHash, MinHash  # a second of imports that no stage needs
+
+    return [
+        LeanMinHash(MinHash(hashvalues=values, seed=SEED, scheme="affine32")) if shingles else None
+        for values, shingles in zip(found.signatures, found.shingles.tolist(), strict=True)
+    ]
 
 
 @compiled

@@ -3,9 +3,9 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from datasketch import LeanMinHash, MinHash
+from datasketch import LeanMinHash, MinHash, MinHashLSH
 
-from stages.minhash import band_hashes, bands_for, permutations, proposal_probability, sketch
+from stages.minhash import band_hashes, bands_for, lean_minhashes, permutations, proposal_probability, sketch
 from stages.shingles import reference_shingles, shingle_sets
 
 TEXTS = [
@@ -27,10 +27,16 @@ def test_signatures_are_those_of_datasketch(count: int) -> None:
         assert np.array_equal(found.signatures[number], reference.hashvalues)
 
 
-def test_a_signature_opens_in_datasketch() -> None:
-    found = sketch(pa.array(TEXTS[:2]), unit="word", size=5, permutation_count=128)
-    one, two = (LeanMinHash(MinHash(hashvalues=values, scheme="affine32")) for values in found.signatures)
+def test_signatures_are_exported_to_datasketch() -> None:
+    texts = [TEXTS[0], TEXTS[1], TEXTS[0], ""]
+    found = sketch(pa.array(texts), unit="word", size=5, permutation_count=128)
+    one, two, again, none = lean_minhashes(found)
+    assert isinstance(one, LeanMinHash)
     assert one.jaccard(two) == np.mean(found.signatures[0] == found.signatures[1])
+    assert none is None
+    index = MinHashLSH(threshold=0.8, num_perm=128)
+    index.insert("one", one)
+    assert index.query(again) == ["one"]
 
 
 def test_permutations_are_those_of_datasketch() -> None:
