@@ -125,7 +125,7 @@ def sketch(texts: pa.Array | pa.ChunkedArray, *, unit: Unit, size: int, permutat
 
 
 def lean_minhashes(found: Sketches) -> list[Any]:
-    """The signatures as `datasketch.LeanMinHash`, in order, for its indexes and forests; None for a text without one."""
+    """The signatures as `datasketch.LeanMinHash`, in order, for its indexes and forests; None for a text without."""
     from datasketch import LeanMinHash, MinHash  # a second of imports that no stage needs
 
     return [
