@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pypdfium2
 import pytest
 from corpus import make_crawl, prose, write_recipe
 from typer.testing import CliRunner
@@ -245,3 +246,22 @@ def test_a_browser_shows_it_without_sideways_scrolling(page: Path, tmp_path: Pat
     assert found, shown[:500]
     assert int(found.group(1)) <= width
     assert int(found.group(2)) > 0, "intervals and curves are drawn"
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_it_can_be_printed_and_nothing_is_cut_off(page: Path, tmp_path: Path) -> None:
+    printed = tmp_path / "report.pdf"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command = ["chromium", *options, "--no-pdf-header-footer", f"--print-to-pdf={printed}", f"file://{page}"]
+    subprocess.run(command, capture_output=True, timeout=120, check=True)
+    document = pypdfium2.PdfDocument(printed)
+    words = ""
+    for sheet in document:
+        width, _ = sheet.get_size()
+        text = sheet.get_textpage()
+        words += text.get_text_bounded()
+        right = max((text.get_charbox(place)[2] for place in range(text.count_chars())), default=0.0)
+        assert right <= width, "text beyond the edge of the paper"
+    for wanted in ("In bits per byte, mean over domains", "macro mean", "What each variant", "verdict", "not resolved"):
+        assert wanted in words
+    document.close()
