@@ -2,6 +2,7 @@
 
 import errno
 import io
+import itertools
 import json
 import os
 import signal
@@ -46,30 +47,39 @@ def root(place):
     return run_in(place, place)["root"]
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_F24_a_run_whose_nth_call_fails_goes_on_to_the_same_bytes(place, root, tmp_path, monkeypatch, call):
-    """n = 1, 2, … with one error after the other, each in the run that the last one stopped, until none is left."""
-    errors = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EMFILE)
-    real, failed = getattr(Files, call), 0
-    for n in range(1, 200):
-        count = 0
-
-        def failing(self, *arguments, at=n):
-            nonlocal count
-            count += 1
-            if count == at:
-                raise OSError(errors[at % len(errors)], "injected")
-            return real(self, *arguments)
-
-        monkeypatch.setattr(Files, call, failing)
+def stopped_until_whole(place, folder, numbers, inject):
+    """Runs with the fault at each n, each going on where the last one stopped, until one is whole: its manifest, and
+    how many were stopped."""
+    for failed, n in enumerate(numbers):
+        inject(n)
         try:
-            manifest = run_in(place, tmp_path)
+            return run_in(place, folder), failed
         except (OSError, TaskFailedError) as error:
             if "injected" not in str(error):
                 raise
-            failed += 1
-        else:
-            break
+            assert not list(folder.rglob(".attempt-*")), "an attempt is left behind"
+    raise AssertionError("no run was whole")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_F24_a_run_whose_nth_call_fails_goes_on_to_the_same_bytes(place, root, tmp_path, monkeypatch, call):
+    """n = 1, 2, … with one error after the other."""
+    errors = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EMFILE)
+    real = getattr(Files, call)
+
+    def inject(n) -> None:
+        count = 0
+
+        def failing(self, *arguments):
+            nonlocal count
+            count += 1
+            if count == n:
+                raise OSError(errors[n % len(errors)], "injected")
+            return real(self, *arguments)
+
+        monkeypatch.setattr(Files, call, failing)
+
+    manifest, failed = stopped_until_whole(place, tmp_path, range(1, 200), inject)
     monkeypatch.undo()
     assert failed >= 3, "the n-th call was never reached"
     assert manifest["root"] == root
@@ -97,28 +107,17 @@ class FullDisk(io.RawIOBase):
 
 
 def test_F24_a_disk_that_is_full_in_the_middle_of_a_file_leaves_no_part_behind(place, root, tmp_path, monkeypatch):
-    """The n-th write of a run fails, every third n, each in the run that the last one stopped."""
-    failed = 0
-    for n in range(1, 600, 3):
-        writes = 0
+    """The n-th write of a run fails, for every third n."""
 
-        def full(at=n) -> bool:
-            nonlocal writes
-            writes += 1
-            return writes == at
+    def inject(n) -> None:
+        writes = itertools.count(1)
 
-        monkeypatch.setattr(
-            Files, "create", lambda self, name, full=full: pa.PythonFile(FullDisk(self.path(name), full=full), mode="w")
-        )
-        try:
-            manifest = run_in(place, tmp_path)
-        except (OSError, TaskFailedError) as error:
-            if "injected" not in str(error):
-                raise
-            failed += 1
-        else:
-            break
-        assert not list(tmp_path.rglob(".attempt-*"))
+        def create(self, name):
+            return pa.PythonFile(FullDisk(self.path(name), full=lambda: next(writes) == n), mode="w")
+
+        monkeypatch.setattr(Files, "create", create)
+
+    manifest, failed = stopped_until_whole(place, tmp_path, range(1, 600, 3), inject)
     monkeypatch.undo()
     assert failed >= 10
     assert manifest["root"] == root
