@@ -28,6 +28,7 @@ from pipeline.parts import Commit, Task
 from pipeline.phases import extract as extract_phase
 from pipeline.phases import glance
 from pipeline.phases.judge import Judgement
+from pipeline.phases.measure import refuse_broken
 from pipeline.recipe import Recipe, StageEntry
 from pipeline.resources import identify, identify_all
 from pipeline.sources.listing import Split
@@ -291,7 +292,11 @@ class Flow:
             "resources": found,
             "view": view,
         }
-        return partial(self.run, phase, "pipeline.phases.measure:run", arguments, gpu=on_gpu)
+
+        def measured() -> None:
+            refuse_broken(entry.type, self.run(phase, "pipeline.phases.measure:run", arguments, gpu=on_gpu))
+
+        return measured
 
     def _judge(self, judged: Sequence[tuple[str, StageEntry, View]], before: View) -> None:
         judgements = []

@@ -40,7 +40,11 @@ class HeldOutSettings(Settings):
         0.5, "Share of a document's n-grams that may be in the held-out texts; more drops it.", ge=0, le=1
     )
     max_held_out_copied: float = threshold(
-        0.5, "Share of one held-out text's n-grams that may be in a document; more drops it.", ge=0, le=1
+        0.5,
+        "Share of one held-out text's n-grams (of those in at most ten such texts) that may be in a document; more "
+        "drops it.",
+        ge=0,
+        le=1,
     )
 
 
@@ -62,7 +66,8 @@ def build_index(texts: Iterable[str], size: int) -> HeldOutIndex:
     """The index of the texts by n-grams of `size` words."""
     found = [np.zeros(0, dtype=np.uint64)]
     lengths = [np.zeros(0, dtype=np.int64)]
-    remaining = iter(texts)
+    # A text that is held out ten times is one text.
+    remaining = iter(dict.fromkeys(texts))
     while batch := list(islice(remaining, _BATCH)):
         values, offsets = shingle_sets(pa.array(batch, pa.large_string()), unit="word", size=size, whole_if_short=True)
         found.append(values)

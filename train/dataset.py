@@ -8,6 +8,7 @@ Worker w of W makes the batches w, w + W, w + 2W, …, and a DataLoader asks its
 the loader's order. The only state is how many batches a rank has had: a resumed run begins with `start_batch` there.
 """
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -20,8 +21,8 @@ from train.loader import Loader
 class TokenBatches(IterableDataset[tuple[Tensor, Tensor]]):
     """Endless batches of inputs and targets, int64 [batch_sequences / ranks, sequence_length] each.
 
-    What is a batch already must not be batched again: give `DataLoader` `batch_size=None`. Each worker has a copy of
-    the loader; where it stands does not matter.
+    What is a batch already must not be batched again: give `DataLoader` `batch_size=None`. Each iteration is by a copy
+    of the loader, which stays where it stands.
     """
 
     def __init__(self, loader: Loader, *, start_batch: int = 0) -> None:
@@ -31,10 +32,11 @@ class TokenBatches(IterableDataset[tuple[Tensor, Tensor]]):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         worker = get_worker_info()
         first, step = (worker.id, worker.num_workers) if worker is not None else (0, 1)
-        tokens = self.loader.sequence_length * self.loader.batch_sequences
+        loader = copy.copy(self.loader)
+        tokens = loader.sequence_length * loader.batch_sequences
         number = self.start_batch + first
         while True:
-            self.loader.tokens_consumed = number * tokens
-            inputs, targets = self.loader.next_batch()
+            loader.tokens_consumed = number * tokens
+            inputs, targets = loader.next_batch()
             yield torch.from_numpy(inputs.copy()), torch.from_numpy(targets.copy())
             number += step

@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from typing import Any
 from tokenizer.bpe import Tokenizer
 from tokenizer.shards import ShardSet
 from train import checkpoint
+from train.alone import alone
 from train.loop import train
 from train.metrics import Progress
 from train.model import ModelSettings
+from train.ranks import Ranks
 from train.settings import TrainSettings
 
 
@@ -44,17 +47,20 @@ def train_horizons(
     if warmup is None:
         warmup = math.ceil(settings.warmup_fraction * shortest.steps)
     results = {}
-    for tokens in sorted(set(horizons)):
-        branch = replace(settings, tokens=tokens, warmup_steps=warmup)
-        start = _decay_begins(branch)
-        if start < warmup:
-            raise ValueError(f"the decay of {tokens} tokens begins at step {start}, within the {warmup} of warm-up")
-        folder = out / f"tokens-{tokens}"
-        if start and checkpoint.latest(folder / "checkpoints") is None:
-            longest = replace(settings, tokens=max(horizons), warmup_steps=warmup, schedule="constant")
-            _grow(shards, longest, start, model, out / "trunk", progress)
-            _branch(out / "trunk", folder, branch, start)
-        results[tokens] = train(shards, branch, model=model, out=folder, tokenizer=tokenizer, progress=progress)
+    # Where the trunk stands must not change between a look at it and what is done then.
+    ranks = Ranks.from_environment(settings.device)
+    with alone(out, waits=ranks.world_size == 1) if ranks.writes else nullcontext():
+        for tokens in sorted(set(horizons)):
+            branch = replace(settings, tokens=tokens, warmup_steps=warmup)
+            start = _decay_begins(branch)
+            if start < warmup:
+                raise ValueError(f"the decay of {tokens} tokens begins at step {start}, within the {warmup} of warm-up")
+            folder = out / f"tokens-{tokens}"
+            if start and checkpoint.latest(folder / "checkpoints") is None:
+                longest = replace(settings, tokens=max(horizons), warmup_steps=warmup, schedule="constant")
+                _grow(shards, longest, start, model, out / "trunk", progress)
+                _branch(out / "trunk", folder, branch, start)
+            results[tokens] = train(shards, branch, model=model, out=folder, tokenizer=tokenizer, progress=progress)
     return results
 
 

@@ -84,7 +84,8 @@ def train(
     check_export(model, settings.export)
     with _backend(settings):
         run = _Run(shards, settings, model, out, tokenizer)
-        with alone(out) if run.ranks.writes else nullcontext():
+        # The other ranks would wait for the first one in a barrier, which gives up after some minutes.
+        with alone(out, waits=run.ranks.world_size == 1) if run.ranks.writes else nullcontext():
             # Nobody looks for a checkpoint before the folder is ours.
             run.ranks.wait()
             return run.run(max_steps, progress)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.ablation.experiment import Experiment
+from pipeline.ablation.experiment import Experiment, Model
 from pipeline.ablation.training import write_json
 from pipeline.statistics import MACRO, Comparison, smallest_resolved
 
@@ -48,21 +48,20 @@ def resolvable(experiment: Experiment, sigma: float | None) -> dict[str, float] 
 
 def keep(found: dict[str, Any], *, folder: Path, name: str) -> None:
     """Remember the noise of this model size, unless one from more degrees of freedom is known."""
-    place = _place(folder, found["preset"])
-    known = known_noise(folder, found["preset"])
+    model = Model(preset=found["preset"], optimizer=found["optimizer"], learning_rate=found["learning_rate"])
+    place, known = _place(folder, model), known_noise(folder, model)
     if known is None or known["degrees_of_freedom"] <= found["degrees_of_freedom"]:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(place, {**found, "ablation": name})
 
 
-def known_noise(folder: Path, preset: str) -> dict[str, Any] | None:
-    """What an earlier ablation measured at this model size, if any did."""
-    place = _place(folder, preset)
+def known_noise(folder: Path, model: Model) -> dict[str, Any] | None:
+    """What an earlier ablation measured with models of this size, trained so, if any did."""
+    place = _place(folder, model)
     if not place.exists():
         return None
     found: dict[str, Any] = json.loads(place.read_text())
-    # Written by a version that did not say how the models were trained.
-    return found if "optimizer" in found else None
+    return found
 
 
 def unlike(known: dict[str, Any], experiment: Experiment, *, tokens: int) -> list[str]:
@@ -70,10 +69,6 @@ def unlike(known: dict[str, Any], experiment: Experiment, *, tokens: int) -> lis
     told = []
     if not 1 / LIKE < known["tokens"] / max(1, tokens) < LIKE:
         told.append(f"{known['tokens']:,} tokens a model")
-    model = experiment.model
-    if known["optimizer"] != model.optimizer or known["learning_rate"] != model.learning_rate:
-        rate = "the preset's rate" if known["learning_rate"] is None else f"a rate of {known['learning_rate']:g}"
-        told.append(f"{known['optimizer']} at {rate}")
     domains = sorted(name for name in known["sigma"] if name != MACRO)
     if domains != sorted(experiment.held_out):
         told.append(f"scored on {', '.join(domains)}")
@@ -82,5 +77,6 @@ def unlike(known: dict[str, Any], experiment: Experiment, *, tokens: int) -> lis
     return told
 
 
-def _place(folder: Path, preset: str) -> Path:
-    return folder / f"noise-{Path(preset).stem}.json"
+def _place(folder: Path, model: Model) -> Path:
+    rate = "" if model.learning_rate is None else f"-{model.learning_rate:g}"
+    return folder / f"noise-{Path(model.preset).stem}-{model.optimizer}{rate}.json"

@@ -7,9 +7,9 @@ from typing import Any
 
 from pipeline.ablation import held_out
 from pipeline.ablation.experiment import Experiment
-from pipeline.ablation.fairness import Allowance, repeats, warnings
+from pipeline.ablation.fairness import Allowance, warnings
 from pipeline.ablation.noise import known_noise, resolvable, unlike
-from pipeline.ablation.run import given_to, jobs_of
+from pipeline.ablation.run import cuts_to_unique, given_to, jobs_of
 from pipeline.ablation.speed import measured_speed
 from pipeline.ablation.training import at_once, trained
 from pipeline.ablation.variants import Places, data_of, recipe_of
@@ -60,7 +60,7 @@ def plan_ablation(
 
 
 def _noise(experiment: Experiment, places: Places, *, tokens: int) -> dict[str, Any] | None:
-    known = known_noise(places.models, experiment.model.preset)
+    known = known_noise(places.models, experiment.model)
     if known is None:
         return None
     sigma = known["sigma"][MACRO]
@@ -155,7 +155,7 @@ def _training(experiment: Experiment, places: Places, domains: Mapping[str, Path
     jobs = jobs_of(experiment, places, {"fixed-pool": given}, domains)
     left = [job for job in jobs if not trained(job)]
     told = warnings(given, pool="fixed-pool")
-    cut = "fixed-unique" in experiment.pools if experiment.pools is not None else repeats(given)
+    cut = cuts_to_unique(experiment, given, places)
     if cut and experiment.pools is None:
         told.append("a variant repeats its data: as many models again are trained on pools of equal unique tokens")
     tokens = max(allowance.tokens for allowance in given.values())

@@ -80,7 +80,11 @@ def assemble(
         ),
         "warnings": told,
         "environment": {
-            group: {f"{variant} seed {seed}": found["environment"] for (variant, seed), found in sorted(runs.items())}
+            # The model's name too, so that `tamis gc` knows what the ablation stands on.
+            group: {
+                f"{variant} seed {seed}": {**found["environment"], "model": found["model"]}
+                for (variant, seed), found in sorted(runs.items())
+            }
             for group, runs in scored.items()
         },
     }  # fmt: skip

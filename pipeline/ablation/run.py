@@ -23,7 +23,7 @@ from pipeline.ablation.noise import keep
 from pipeline.ablation.results import LR_CHECK, assemble
 from pipeline.ablation.speed import measured_speed
 from pipeline.ablation.training import Cluster, Job, run_jobs, write_json
-from pipeline.ablation.variants import Places, data_of, run_variants
+from pipeline.ablation.variants import Places, data_of, recipe_of, run_variants
 from pipeline.engine import Engine, Progress
 from pipeline.lock import run_lock
 from pipeline.report.ablation import write_ablation_report
@@ -57,7 +57,7 @@ def ablate(
             data = data_of(experiment, places)
             given = given_to(experiment, data, places)
             pools: dict[str, dict[str, Allowance]] = {"fixed-pool": given}
-            if "fixed-unique" in (experiment.pools or (("fixed-unique",) if repeats(given) else ())):
+            if cuts_to_unique(experiment, given, places):
                 cap = equal_unique(data)
                 run_variants(
                     experiment, places, runner=runner, progress=progress, options=options, told=told,
@@ -97,6 +97,14 @@ def given_to(experiment: Experiment, data: Mapping[str, Data], places: Places) -
             for name, found in data.items()
         }
     return allowances(experiment.budget, data, baseline=experiment.baseline, batch_tokens=chosen.batch_tokens)
+
+
+def cuts_to_unique(experiment: Experiment, given: Mapping[str, Allowance], places: Places) -> bool:
+    """Whether all variants are trained on equal amounts of unique text too: as asked, or by itself where one repeats
+    its data. Not by itself where a variant has a mix of its own: cut to an amount, it would be another mix."""
+    if experiment.pools is not None:
+        return "fixed-unique" in experiment.pools
+    return repeats(given) and all(recipe_of(experiment, name, places).mix is None for name in experiment.order)
 
 
 def jobs_of(

@@ -16,6 +16,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -31,6 +32,7 @@ from pipeline.parts import Output, Task
 from pipeline.runners.base import Runner
 from tokenizer.bpe import Tokenizer
 from tokenizer.shards import ShardSet
+from train.alone import alone
 from train.evaluate import evaluate, prepare, protocol, read_domain
 from train.export import load_model
 from train.loop import train
@@ -267,11 +269,14 @@ def train_job(job: Job, identity: str) -> dict[str, Any]:
     if job.stacked:
         return train_stack([job], [identity])[0]
     place = scored.parent
-    shards = ShardSet.from_folder(job.shards)
-    tokenizer = job.vocabulary()
-    model = preset(job.preset).model(shards.metadata.vocab_size)
-    results = train(shards, job.settings(), model=model, out=place, tokenizer=tokenizer)
-    return _score(job, identity, results)
+    with alone(place):
+        if scored.exists():  # by whom this one has waited for
+            return train_job(job, identity)
+        shards = ShardSet.from_folder(job.shards)
+        tokenizer = job.vocabulary()
+        model = preset(job.preset).model(shards.metadata.vocab_size)
+        results = train(shards, job.settings(), model=model, out=place, tokenizer=tokenizer)
+        return _score(job, identity, results)
 
 
 def train_stack(jobs: Sequence[Job], identities: Sequence[str]) -> list[dict[str, Any]]:
@@ -279,6 +284,14 @@ def train_stack(jobs: Sequence[Job], identities: Sequence[str]) -> list[dict[str
 
     Nothing is kept of a stack that was stopped half way: it takes minutes, and starts anew.
     """
+    with ExitStack() as held:
+        # In one order everywhere, so that two stacks never wait for each other.
+        for identity in sorted(identities):
+            held.enter_context(alone(Path(jobs[0].models) / identity))
+        return _train_stack(jobs, identities)
+
+
+def _train_stack(jobs: Sequence[Job], identities: Sequence[str]) -> list[dict[str, Any]]:
     missing = [place for place, job in enumerate(jobs) if not _scores(job, identities[place]).exists()]
     trained_now: dict[int, dict[str, Any]] = {}
     if missing:

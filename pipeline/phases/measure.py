@@ -4,22 +4,23 @@ A text that makes a stage fail costs one ledger row and not the split: the split
 stand alone. They are noted in `errors`, and judging rejects them as `model_error`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 import stages
 from pipeline.files import Files
-from pipeline.parts import Output
+from pipeline.parts import Commit, Output
 from pipeline.resources import load_resources
+from pipeline.runners.base import TaskFailedError
 from pipeline.view import View, read_documents
 from stages.stage import Stage
 
 #: What a text can be to blame for. Memory, files and devices are the machine's: there the task fails and is tried
 #: again. A failed assertion is a stage that broke its promise.
 _OF_A_TEXT = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
-#: Of a split's documents: when more fail, it is the stage that is broken and the run stops.
+#: Of a split's documents, and of all: when more fail, it is the stage that is broken and the run stops.
 _MOST_FAILED = 0.01
 
 
@@ -54,7 +55,7 @@ def by_row(
     documents: pa.Table, measured: Callable[[pa.Table], pa.Table], *, schema: pa.Schema
 ) -> tuple[pa.Table, list[tuple[int, str]]]:
     """What `measured` gives for all documents, and (row, error) of those on which it raises, whose columns are zero.
-    Raises the first error where more than one document in a hundred (and more than one) makes it fail."""
+    Raises the last error where more than one document in a hundred (and more than one) makes it fail."""
     most = max(1, int(_MOST_FAILED * documents.num_rows))
     errors: list[tuple[int, str]] = []
 
@@ -88,6 +89,18 @@ def _zero(kind: pa.DataType) -> Any:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return []
     return "" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
+
+
+def refuse_broken(stage: str, commits: Sequence[Commit]) -> None:
+    """TaskFailedError where the stage failed on more than one in a hundred (and more than one) of all documents: a
+    split of one document may fail as a whole, and a folder is of many such."""
+    failed, documents = (sum(commit.counts.get(name, 0) for commit in commits) for name in ("errors", "documents"))
+    if failed > max(1, _MOST_FAILED * documents):
+        worst = max(commits, key=lambda commit: commit.counts.get("errors", 0))
+        raise TaskFailedError(
+            f"{stage} failed on {failed} of {documents} documents: it is broken, or its model does not fit. What it "
+            f"says stands in {worst.files['errors'].name} of the work folder"
+        )
 
 
 def errors_of(files: Files, phase: str, unit: str) -> dict[int, str]:

@@ -126,7 +126,7 @@ class RayRunner:
                 "nodes."
             ) from error
         self._markers: dict[str, str] = {}
-        self._remote: dict[Needs, Any] = {}
+        self._remote: dict[tuple[Needs, bool], Any] = {}
 
     @property
     def workers(self) -> int:
@@ -190,17 +190,18 @@ class RayRunner:
         """The remote function with what this task's phase needs."""
         has_gpu = self._has("GPU", 1.0)
         needs = needs_of(task.phase, self._needs, gpu=task.only_gpu or (task.gpu and has_gpu))
-        if needs not in self._remote:
+        # A worker that has loaded a model onto a GPU serves the next task too (Ray's choice is a new worker). Not where
+        # a node has several, or may have: it would stay on its first GPU when Ray gives it another.
+        reused = has_gpu and not self._has("GPU", 2.0)
+        if (needs, reused) not in self._remote:
             self._tell_if_impossible(task, needs)
             options: dict[str, Any] = {"max_retries": 0, "num_cpus": needs.cpus, "name": "_execute"}
             if needs.memory_bytes:
                 options["memory"] = needs.memory_bytes
             if needs.gpus:
-                # A worker that has loaded a model onto a GPU serves the next task too (Ray's choice is a new worker).
-                # Not where a node has several: it would stay on its first GPU when Ray gives it another.
-                options |= {"num_gpus": needs.gpus, "max_calls": 1 if self._has("GPU", 2.0) else 0}
-            self._remote[needs] = ray.remote(**options)(worker.execute_checked)
-        return self._remote[needs]
+                options |= {"num_gpus": needs.gpus, "max_calls": 0 if reused else 1}
+            self._remote[needs, reused] = ray.remote(**options)(worker.execute_checked)
+        return self._remote[needs, reused]
 
     def _has(self, resource: str, amount: float) -> bool:
         return any(node["Alive"] and node["Resources"].get(resource, 0) >= amount for node in ray.nodes())

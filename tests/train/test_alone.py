@@ -1,5 +1,7 @@
 """A folder has one writer at a time; a second one waits and finds what the first one did."""
 
+import errno
+import fcntl
 import subprocess
 import sys
 import threading
@@ -7,6 +9,7 @@ import time
 from pathlib import Path
 
 from tokenizer.shards import ShardSet
+from train.alone import alone
 from train.loop import train
 from train.presets import preset
 from train.settings import TrainSettings
@@ -19,6 +22,29 @@ with alone(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
+
+
+def test_a_file_system_without_locks_is_told_and_trained_on(tmp_path: Path, monkeypatch, capsys) -> None:
+    def none(*_) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with alone(tmp_path / "out"), alone(tmp_path / "out"):
+        pass
+    assert capsys.readouterr().err.count("no locks on this file system") == 1
+
+
+def test_who_cannot_wait_is_refused_and_who_holds_a_folder_holds_it(tmp_path: Path) -> None:
+    with alone(tmp_path / "out"), alone(tmp_path / "out", waits=False):
+        code = HOLDER.replace("alone(Path(sys.argv[1]))", "alone(Path(sys.argv[1]), waits=False)")
+        found = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True, check=False,
+            cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+    assert found.returncode == 1
+    assert "another process trains there: wait for it" in found.stderr
+    with alone(tmp_path / "out", waits=False):
+        pass
 
 
 def test_a_second_training_waits_until_the_first_process_is_gone(shards: ShardSet, tmp_path: Path, capfd) -> None:

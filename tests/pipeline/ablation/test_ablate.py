@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 from pipeline.ablation.experiment import load_experiment
 from pipeline.ablation.held_out import draw
-from pipeline.ablation.noise import unlike
+from pipeline.ablation.noise import known_noise, unlike
 from pipeline.ablation.run import ablate
 from pipeline.cli import app
 from pipeline.engine import Silent
+from pipeline.housekeeping import find_garbage
 from pipeline.run import Options
 
 ABLATION = """\
@@ -174,13 +175,27 @@ def test_the_plan_counts_the_models_of_a_ladder_and_of_planted_texts(place: Path
     assert plain["noise"]["unlike"] == []
 
 
+def test_what_an_ablation_stands_on_is_no_garbage(results: dict[str, Any], place: Path) -> None:
+    del results
+    names = {item.name for item in find_garbage(str(place / "work"), [str(place / "out")]).garbage}
+    models = {f"models/{path.parent.name}" for path in (place / "work" / "models").glob("*/scores.json")}
+    told = json.loads((place / "out" / "results.json").read_text())["environment"]["fixed-pool"].values()
+    mine = {f"models/{one['model']}" for one in told}
+    assert len(mine) == 4
+    assert mine <= models
+    assert not mine & names
+
+
 def test_noise_that_was_measured_otherwise_is_told(results: dict[str, Any], place: Path) -> None:
     experiment = load_experiment(place / "ablation.yaml")
     noise = results["noise"]
     assert unlike(noise, experiment, tokens=noise["tokens"]) == []
     assert unlike(noise, experiment, tokens=10 * noise["tokens"]) == [f"{noise['tokens']:,} tokens a model"]
-    by_muon = experiment.model_copy(update={"model": experiment.model.model_copy(update={"optimizer": "muon"})})
-    assert unlike(noise, by_muon, tokens=noise["tokens"]) == ["adamw at the preset's rate"]
+    # Of models that were trained otherwise nothing is known.
+    models = place / "work" / "models"
+    assert known_noise(models, experiment.model)
+    assert known_noise(models, experiment.model.model_copy(update={"optimizer": "muon"})) is None
+    assert known_noise(models, experiment.model.model_copy(update={"learning_rate": 0.5})) is None
     more = experiment.model_copy(update={"held_out_bytes": 5000})
     assert unlike(noise, more, tokens=noise["tokens"]) == ["scored on 3,000 bytes a domain"]
     one = experiment.model_copy(update={"held_out": {"prose": "p.jsonl"}})

@@ -18,7 +18,7 @@ from pipeline.runners.base import TaskFailedError
 
 RECIPE = """\
 name: unlucky
-input: {{paths: ["{folder}/in.jsonl"]}}
+input: {{paths: ["{folder}/in*.jsonl"]}}
 stages: [{{type: extract}}, {{type: gopher_quality}}, {{type: exact_dedup}}]
 """
 
@@ -27,10 +27,14 @@ def texts(count: int, *, unlucky: tuple[int, ...]) -> list[str]:
     return ["\n".join(prose(seed)) + (" UNLUCKY" if seed in unlucky else "") for seed in range(count)]
 
 
-def run_in(folder: Path, monkeypatch: pytest.MonkeyPatch, *, unlucky: tuple[int, ...], fails: bool) -> dict[str, Any]:
+def run_in(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, unlucky: tuple[int, ...], fails: bool, apart: bool = False
+) -> dict[str, Any]:
+    """`apart`: every document in a file, and so in a split, of its own."""
     folder.mkdir()
-    lines = [json.dumps({"text": text}) for text in texts(12, unlucky=unlucky)]
-    (folder / "in.jsonl").write_text("\n".join(lines) + "\n")
+    lines = [json.dumps({"text": text}) + "\n" for text in texts(12, unlucky=unlucky)]
+    for number, block in enumerate(lines if apart else ["".join(lines)]):
+        (folder / f"in{number:02}.jsonl").write_text(block)
     (folder / "recipe.yaml").write_text(RECIPE.format(folder=folder))
     definition = stages.CATALOGUE["gopher_quality"]
 
@@ -71,6 +75,11 @@ def test_one_text_that_fails_is_a_row_and_its_neighbours_come_through(tmp_path, 
 def test_a_stage_that_fails_on_more_than_one_in_a_hundred_stops_the_run(tmp_path, monkeypatch) -> None:
     with pytest.raises(TaskFailedError, match="cannot be measured"):
         run_in(tmp_path / "fails", monkeypatch, unlucky=(2, 7), fails=True)
+
+
+def test_nor_does_it_quarantine_a_folder_of_single_documents(tmp_path, monkeypatch) -> None:
+    with pytest.raises(TaskFailedError, match="gopher_quality failed on 12 of 12 documents: it is broken"):
+        run_in(tmp_path / "fails", monkeypatch, unlucky=tuple(range(12)), fails=True, apart=True)
 
 
 def test_what_is_measured_in_halves_is_what_is_measured_at_once() -> None:
