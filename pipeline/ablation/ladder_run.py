@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.ablation.experiment import MOST_EPOCHS, Experiment, Ladder
 from pipeline.ablation.ladder import Point, fit_ladder, ladder_sentence
 from pipeline.ablation.training import Cluster, Doing, Job, run_jobs, scores_of, write_json
-from pipeline.ablation.variants import Places
+from pipeline.ablation.variants import Places, data_of
 from pipeline.engine import key_of
 from pipeline.keys import source_key
 from tokenizer.shards import ShardSet
@@ -57,8 +57,11 @@ def measure_ladder(
     does = Doing(function=f"{__name__}:train_ladder", arguments={"asked": asked.model_dump(mode="json")})
     run_jobs(jobs, workers=workers, done=done, does=does, cluster=cluster)
     # Variants with the same shards share their models: a point is that of each of them.
+    data = data_of(experiment, places)
+    # A trunk counts passes over its shards, in which a mix may have written copies.
+    copies = {name: each.epoch_tokens / each.unique_tokens for name, each in data.items()}
     rows = [
-        {**row, "variant": job.variant, "preset": job.preset}
+        {**row, "variant": job.variant, "preset": job.preset, "epochs": round(row["epochs"] * copies[job.variant], 4)}
         for job in jobs
         for row in found[job.variant, job.preset, job.seed]["points"]
     ]

@@ -121,7 +121,9 @@ def _models(
         for seed in range(experiment.seeds):
             found = scored[name, seed]
             kept = {key: value for key, value in found.items() if key not in _OF_A_RUN}
-            seeds[str(seed)] = {**kept, "split": split_scores(found, shares)}
+            # Training counts passes over its shards, in which a mix may have written copies.
+            text = {"epochs": given[name].epochs, "unique_tokens": given[name].unique_tokens}
+            seeds[str(seed)] = {**kept, **text, "split": split_scores(found, shares)}
         variants[name] = {"allowance": given[name].as_json(), "seeds": seeds}
     return {"baseline": experiment.baseline, "confidence": experiment.confidence, "variants": variants}
 
