@@ -28,7 +28,7 @@ def same(one: list, other: list) -> bool:
 def test_batches_are_the_loaders_for_any_number_of_workers(shards: ShardSet) -> None:
     loader = Loader(shards, **SETTINGS)
     wanted = [tuple(torch.from_numpy(part.copy()) for part in loader.next_batch()) for _ in range(9)]
-    for workers in (0, 1, 2):
+    for workers in (0, 2):
         assert same(batches(shards, 9, workers=workers), wanted), workers
     assert wanted[0][0].shape == (4, 16)
     assert torch.equal(wanted[0][0][:, 1:], wanted[0][1][:, :-1])

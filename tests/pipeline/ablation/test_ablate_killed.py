@@ -12,7 +12,7 @@ import psutil
 from small_ablation import call, make
 
 #: Long enough for several checkpoints of a model to be seen.
-BUDGET = "budget.tokens=40960"
+BUDGET = "budget.tokens=20480"
 
 
 def test_killed_while_a_model_trains_it_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
