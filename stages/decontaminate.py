@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from stages.postings import Postings, build_postings
 from stages.schema import SCORE_DECIMALS
 from stages.shingles import contained, shingle_sets
 from stages.stage import Resource, Rule, Settings, Stage, place, setting, threshold, verdicts
@@ -53,12 +54,7 @@ class DecontaminateSettings(Settings):
 class Benchmark:
     """The n-grams of one benchmark's items."""
 
-    #: uint64, ascending; a hash stands once for each item that has it.
-    hashes: np.ndarray
-    #: int64 beside `hashes`: the item's number.
-    items: np.ndarray
-    #: int64 by item: its distinct n-grams that count.
-    totals: np.ndarray
+    items: Postings
     #: By item: `id` or `task_id` where it has one, else the number of its line.
     names: tuple[str, ...]
 
@@ -88,13 +84,8 @@ def build_benchmark(items: Iterable[Mapping[str, Any]], *, ngram: int, max_items
         found.append(np.unique(values))
         names.append(_NO_NAME.sub("_", str(item.get("task_id") or item.get("id") or number)))
     hashes = np.concatenate([np.zeros(0, dtype=np.uint64), *found])
-    numbers = np.repeat(np.arange(len(found)), [len(values) for values in found])
-    order = np.argsort(hashes, kind="stable")
-    hashes, numbers = hashes[order], numbers[order]
-    _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
-    own = counts[inverse] <= max_items_per_ngram
-    totals = np.bincount(numbers[own], minlength=len(found))
-    return Benchmark(hashes=hashes[own], items=numbers[own], totals=totals, names=tuple(names))
+    counts = np.array([len(values) for values in found], dtype=np.int64)
+    return Benchmark(items=build_postings(hashes, counts, most_owners=max_items_per_ngram), names=tuple(names))
 
 
 ADDS: Final = pa.schema(
@@ -113,7 +104,7 @@ def measure(docs: pa.Table, settings: DecontaminateSettings, resources: Mapping[
     """ADDS for each document, in order."""
     values, offsets = shingle_sets(docs["text"], unit="word", size=settings.ngram)
     benchmarks = sorted(resources.items())
-    every = np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *(one.hashes for _, one in benchmarks)]))
+    every = np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *(one.items.hashes for _, one in benchmarks)]))
     hits = np.flatnonzero(contained(values, every))
     fractions = np.zeros(docs.num_rows)
     counts = np.zeros(docs.num_rows, dtype=np.int64)
@@ -131,16 +122,10 @@ def _shared(hashes: np.ndarray, benchmarks: list[tuple[str, Benchmark]]) -> list
     """(fraction, BENCHMARK:ITEM, n-grams shared, n-grams of the item) of each item that has any of `hashes`."""
     found = []
     for benchmark, index in benchmarks:
-        first = np.searchsorted(index.hashes, hashes, side="left")
-        last = np.searchsorted(index.hashes, hashes, side="right")
-        numbers = [
-            index.items[start:end] for start, end in zip(first.tolist(), last.tolist(), strict=True) if start < end
-        ]
-        if numbers:
-            items, shared = np.unique(np.concatenate(numbers), return_counts=True)
-            for item, count in zip(items.tolist(), shared.tolist(), strict=True):
-                total = int(index.totals[item])
-                found.append((count / total, f"{benchmark}:{index.names[item]}", count, total))
+        _, items, shared = index.items.shared(hashes, np.zeros(len(hashes), dtype=np.int64))
+        for item, count in zip(items.tolist(), shared.tolist(), strict=True):
+            total = int(index.items.totals[item])
+            found.append((count / total, f"{benchmark}:{index.names[item]}", count, total))
     return sorted(found, key=lambda entry: (-entry[0], entry[1]))
 
 
@@ -191,5 +176,5 @@ STAGE: Final = Stage(
     judges=("contamination", "contaminated_by"),
     resources=resources,
     libraries=("numba",),
-    modules=("stages.normalise", "stages.shingles"),
+    modules=("stages.normalise", "stages.postings", "stages.shingles"),
 )

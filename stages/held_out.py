@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from stages.postings import Postings, build_postings
 from stages.schema import SCORE_DECIMALS
 from stages.shingles import contained, shingle_sets
 from stages.stage import Resource, Rule, Settings, Stage, place, setting, threshold, verdicts
@@ -54,12 +55,8 @@ class HeldOutIndex:
 
     #: uint64, ascending: all, each once.
     hashes: np.ndarray
-    #: uint64, ascending: those that tell one text from others, once for each text that has it.
-    own: np.ndarray
-    #: int64 beside `own`: the text's number.
-    texts: np.ndarray
-    #: int64 by text: how many of `own` are its.
-    totals: np.ndarray
+    #: Those that tell one text from others.
+    texts: Postings
 
 
 def build_index(texts: Iterable[str], size: int) -> HeldOutIndex:
@@ -72,17 +69,10 @@ def build_index(texts: Iterable[str], size: int) -> HeldOutIndex:
         values, offsets = shingle_sets(pa.array(batch, pa.large_string()), unit="word", size=size, whole_if_short=True)
         found.append(values)
         lengths.append(np.diff(offsets))
-    hashes, counts = np.concatenate(found), np.concatenate(lengths)
-    numbers = np.repeat(np.arange(len(counts)), counts)
-    # Numbers of texts follow their order, which must not count: texts are told apart, not named.
-    order = np.lexsort((numbers, hashes))
-    hashes, numbers = hashes[order], numbers[order]
-    distinct, inverse, times = np.unique(hashes, return_inverse=True, return_counts=True)
-    rare = times[inverse] <= _MOST_TEXTS
+    hashes = np.concatenate(found)
     return HeldOutIndex(
-        hashes=distinct, own=hashes[rare], texts=numbers[rare],
-        totals=np.bincount(numbers[rare], minlength=len(counts)),
-    )  # fmt: skip
+        hashes=np.unique(hashes), texts=build_postings(hashes, np.concatenate(lengths), most_owners=_MOST_TEXTS)
+    )
 
 
 def _resources(settings: HeldOutSettings) -> tuple[Resource, ...]:
@@ -118,14 +108,8 @@ def measure(docs: pa.Table, settings: HeldOutSettings, resources: Mapping[str, A
 def _copied(values: np.ndarray, rows: np.ndarray, index: HeldOutIndex, *, documents: int) -> np.ndarray:
     """float64 by document: the largest share of one text's own n-grams among its `values`; `rows` says whose each
     is."""
-    first = np.searchsorted(index.own, values, side="left")
-    counts = np.searchsorted(index.own, values, side="right") - first
-    # The places first, first + 1, … of each value, one behind the other.
-    behind = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    texts = index.texts[np.repeat(first, counts) + behind]
-    pairs, shared = np.unique(np.repeat(rows, counts) * len(index.totals) + texts, return_counts=True)
-    whose, text = np.divmod(pairs, max(1, len(index.totals)))
-    totals = index.totals[text]
+    whose, text, shared = index.texts.shared(values, rows)
+    totals = index.texts.totals[text]
     long = totals >= _LEAST_NGRAMS
     found = np.zeros(documents)
     np.maximum.at(found, whose[long], shared[long] / totals[long])
@@ -153,5 +137,5 @@ STAGE = Stage(
     judges=("held_out_containment", "held_out_copied"),
     resources=_resources,
     libraries=("numba",),
-    modules=("stages.normalise", "stages.shingles"),
+    modules=("stages.normalise", "stages.postings", "stages.shingles"),
 )

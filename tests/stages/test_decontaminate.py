@@ -92,5 +92,5 @@ def test_every_benchmark_of_the_data_pack_finds_its_own_items() -> None:
             pa.table({"text": pages}), STAGE.settings(against=("x",), ngram=8), {path.name.partition(".")[0]: built}
         )
         for number, by in enumerate(table["contaminated_by"].to_pylist()):
-            if built.totals[number]:
+            if built.items.totals[number]:
                 assert by is not None, (path.name, number)

@@ -72,7 +72,7 @@ def test_a_phrase_of_many_held_out_texts_tells_no_copy_of_one() -> None:
 def test_the_index_does_not_depend_on_order_and_may_be_empty() -> None:
     one, other = build_index(HELD_OUT, 5), build_index(iter(HELD_OUT[::-1]), 5)
     assert np.array_equal(one.hashes, other.hashes)
-    assert sorted(one.totals) == sorted(other.totals)
+    assert sorted(one.texts.totals) == sorted(other.texts.totals)
     assert len(build_index([], 5).hashes) == 0
     empty = measure(
         pa.table({"text": pa.array(["some text of five words"])}), SETTINGS, {"held_out": build_index([], 5)}
