@@ -3,8 +3,8 @@
 import errno
 import fcntl
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 LOCK = ".lock"
@@ -45,3 +45,12 @@ def alone(out: Path, *, waits: bool = True) -> Iterator[None]:
             yield
         finally:
             _held.discard(place)
+
+
+@contextmanager
+def alone_in_all(outs: Iterable[Path]) -> Iterator[None]:
+    """Hold several folders, taken in one order everywhere, so that no two processes wait for each other."""
+    with ExitStack() as held:
+        for out in sorted(set(outs)):
+            held.enter_context(alone(out))
+        yield

@@ -9,7 +9,6 @@ import json
 import math
 import shutil
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 from tokenizer.bpe import Tokenizer
 from tokenizer.shards import ShardSet
 from train import checkpoint
-from train.alone import alone
 from train.loop import train
 from train.metrics import Progress
 from train.model import ModelSettings
@@ -48,8 +46,7 @@ def train_horizons(
         warmup = math.ceil(settings.warmup_fraction * shortest.steps)
     results = {}
     # Where the trunk stands must not change between a look at it and what is done then.
-    ranks = Ranks.from_environment(settings.device)
-    with alone(out, waits=ranks.world_size == 1) if ranks.writes else nullcontext():
+    with Ranks.from_environment(settings.device).alone(out):
         for tokens in sorted(set(horizons)):
             branch = replace(settings, tokens=tokens, warmup_steps=warmup)
             start = _decay_begins(branch)

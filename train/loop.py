@@ -28,7 +28,6 @@ from torch.nn.parallel import DistributedDataParallel
 from tokenizer.bpe import Tokenizer
 from tokenizer.shards import ShardSet
 from train import checkpoint
-from train.alone import alone
 from train.attention import pinned
 from train.export import check_export, export
 from train.loader import Loader
@@ -84,8 +83,7 @@ def train(
     check_export(model, settings.export)
     with _backend(settings):
         run = _Run(shards, settings, model, out, tokenizer)
-        # The other ranks would wait for the first one in a barrier, which gives up after some minutes.
-        with alone(out, waits=run.ranks.world_size == 1) if run.ranks.writes else nullcontext():
+        with run.ranks.alone(out):
             # Nobody looks for a checkpoint before the folder is ours.
             run.ranks.wait()
             return run.run(max_steps, progress)

@@ -7,10 +7,14 @@ order of sums. Rank 0 writes; all ranks read the checkpoints, which therefore li
 """
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, distributed
+
+from train.alone import alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,11 @@ class Ranks:
         if self.world_size > 1:
             distributed.all_reduce(value)
         return value
+
+    def alone(self, out: Path) -> AbstractContextManager[None]:
+        """The folder as that of rank 0 alone. Of several ranks none waits for another process: the others would in a
+        barrier, which gives up after some minutes."""
+        return alone(out, waits=self.world_size == 1) if self.writes else nullcontext()
 
     def wait(self) -> None:
         """Return when all ranks are here."""

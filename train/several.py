@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from tokenizer.bpe import Tokenizer
 from tokenizer.shards import ShardSet
-from train.alone import alone
+from train.alone import alone_in_all
 from train.attention import attend, mask, pinned
 from train.export import export
 from train.layers import rotate
@@ -153,9 +153,7 @@ def _train(
     optimizer = _optimizer(stack, settings)
     flop, started, warm = shape.flop_per_token(settings.sequence_length), time.perf_counter(), time.perf_counter()
     with ExitStack() as opened:
-        # In one order everywhere, so that two stacks never wait for each other.
-        for out in sorted({member.out for member in members}):
-            opened.enter_context(alone(out))
+        opened.enter_context(alone_in_all(member.out for member in members))
         feeds, curves = [], []
         for member in members:
             for name in ("metrics.jsonl", "speed.jsonl"):

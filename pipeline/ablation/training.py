@@ -16,7 +16,6 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -32,7 +31,7 @@ from pipeline.parts import Output, Task
 from pipeline.runners.base import Runner
 from tokenizer.bpe import Tokenizer
 from tokenizer.shards import ShardSet
-from train.alone import alone
+from train.alone import alone, alone_in_all
 from train.evaluate import evaluate, prepare, protocol, read_domain
 from train.export import load_model
 from train.loop import train
@@ -163,8 +162,7 @@ _Work = tuple[list[Job], list[str]]
 
 
 def _by_processes(work: Sequence[_Work], does: Doing, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    if any(_on_gpu(job) for group, _ in work for job in group):
-        workers = at_once("cuda", workers)
+    workers = min((at_once(group[0].device, workers) for group, _ in work), default=workers)
     # Spinning threads of two trainings on two cores stop each other; a child reads this before it imports torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A forked child would inherit the threads' locks of Arrow and Ray.
@@ -263,20 +261,18 @@ def trained(job: Job) -> bool:
 def train_job(job: Job, identity: str) -> dict[str, Any]:
     """Train and score one model, or read back one that is there; one that was interrupted goes on."""
     scored = _scores(job, identity)
-    if scored.exists():
-        found: dict[str, Any] = json.loads(scored.read_text())
-        return found
-    if job.stacked:
-        return train_stack([job], [identity])[0]
-    place = scored.parent
-    with alone(place):
-        if scored.exists():  # by whom this one has waited for
-            return train_job(job, identity)
-        shards = ShardSet.from_folder(job.shards)
-        tokenizer = job.vocabulary()
-        model = preset(job.preset).model(shards.metadata.vocab_size)
-        results = train(shards, job.settings(), model=model, out=place, tokenizer=tokenizer)
-        return _score(job, identity, results)
+    if not scored.exists():
+        if job.stacked:
+            return train_stack([job], [identity])[0]
+        with alone(scored.parent):
+            if not scored.exists():  # nor made by whom this one has waited for
+                shards = ShardSet.from_folder(job.shards)
+                model = preset(job.preset).model(shards.metadata.vocab_size)
+                settings, tokenizer = job.settings(), job.vocabulary()
+                results = train(shards, settings, model=model, out=scored.parent, tokenizer=tokenizer)
+                _score(job, identity, results)
+    found: dict[str, Any] = json.loads(scored.read_text())
+    return found
 
 
 def train_stack(jobs: Sequence[Job], identities: Sequence[str]) -> list[dict[str, Any]]:
@@ -284,10 +280,7 @@ def train_stack(jobs: Sequence[Job], identities: Sequence[str]) -> list[dict[str
 
     Nothing is kept of a stack that was stopped half way: it takes minutes, and starts anew.
     """
-    with ExitStack() as held:
-        # In one order everywhere, so that two stacks never wait for each other.
-        for identity in sorted(identities):
-            held.enter_context(alone(Path(jobs[0].models) / identity))
+    with alone_in_all(_scores(job, identity).parent for job, identity in zip(jobs, identities, strict=True)):
         return _train_stack(jobs, identities)
 
 
