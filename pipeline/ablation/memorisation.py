@@ -111,8 +111,7 @@ def probe(job: Job, identity: str, *, asked: dict[str, Any]) -> dict[str, Any]:
         }
         torch.set_num_threads(threads)
         write_json(place, given)
-    # Where and how long it was trained is no part of what it gives back.
-    return {"scores": {**scores, "environment": None}, **json.loads(place.read_text())}
+    return {"scores": {"domains": scores["domains"]}, **json.loads(place.read_text())}
 
 
 def _continued(model: Transformer, tokenizer: Tokenizer, texts: Sequence[str], asked: Memorisation) -> dict[str, int]:

@@ -20,8 +20,6 @@ def noise(experiment: Experiment, comparison: Comparison, *, tokens: int) -> dic
     macro = comparison.macro
     return {
         "preset": experiment.model.preset,
-        "optimizer": experiment.model.optimizer,
-        "learning_rate": experiment.model.learning_rate,
         "held_out_bytes": experiment.held_out_bytes,
         "tokens": tokens,
         "sigma": {domain.domain: domain.sigma for domain in (*comparison.domains, macro)},
@@ -46,13 +44,12 @@ def resolvable(experiment: Experiment, sigma: float | None) -> dict[str, float] 
     }
 
 
-def keep(found: dict[str, Any], *, folder: Path, name: str) -> None:
-    """Remember the noise of this model size, unless one from more degrees of freedom is known."""
-    model = Model(preset=found["preset"], optimizer=found["optimizer"], learning_rate=found["learning_rate"])
-    place, known = _place(folder, model), known_noise(folder, model)
+def keep(found: dict[str, Any], experiment: Experiment, *, folder: Path) -> None:
+    """Remember the noise of models of this size, trained so, unless one from more degrees of freedom is known."""
+    place, known = _place(folder, experiment.model), known_noise(folder, experiment.model)
     if known is None or known["degrees_of_freedom"] <= found["degrees_of_freedom"]:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(place, {**found, "ablation": name})
+        write_json(place, {**found, "ablation": experiment.name})
 
 
 def known_noise(folder: Path, model: Model) -> dict[str, Any] | None:

@@ -80,7 +80,7 @@ def ablate(
             runner.close()
         results = {**assemble(experiment, manifests, pools, scored, shares), **extra}
         written = write_json(places.out / "results.json", results)
-        keep(written["noise"], folder=places.models, name=experiment.name)
+        keep(written["noise"], experiment, folder=places.models)
         write_ablation_report(places.out, written)
     return written
 

@@ -56,7 +56,6 @@ def by_row(
 ) -> tuple[pa.Table, list[tuple[int, str]]]:
     """What `measured` gives for all documents, and (row, error) of those on which it raises, whose columns are zero.
     Raises the last error where more than one document in a hundred (and more than one) makes it fail."""
-    most = max(1, int(_MOST_FAILED * documents.num_rows))
     errors: list[tuple[int, str]] = []
 
     def some(first: int, count: int) -> list[pa.Table]:
@@ -67,7 +66,7 @@ def by_row(
                 raise
             if count == 1:
                 errors.append((first, f"{type(error).__name__}: {error}"[:300]))
-                if len(errors) > most:
+                if _too_many(len(errors), documents.num_rows):
                     raise
                 return [pa.table([pa.array([_zero(field.type)], field.type) for field in schema], schema=schema)]
         return [*some(first, count // 2), *some(first + count // 2, count - count // 2)]
@@ -91,11 +90,15 @@ def _zero(kind: pa.DataType) -> Any:
     return "" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
 
 
+def _too_many(failed: int, documents: int) -> bool:
+    return failed > max(1, _MOST_FAILED * documents)
+
+
 def refuse_broken(stage: str, commits: Sequence[Commit]) -> None:
     """TaskFailedError where the stage failed on more than one in a hundred (and more than one) of all documents: a
     split of one document may fail as a whole, and a folder is of many such."""
     failed, documents = (sum(commit.counts.get(name, 0) for commit in commits) for name in ("errors", "documents"))
-    if failed > max(1, _MOST_FAILED * documents):
+    if _too_many(failed, documents):
         worst = max(commits, key=lambda commit: commit.counts.get("errors", 0))
         raise TaskFailedError(
             f"{stage} failed on {failed} of {documents} documents: it is broken, or its model does not fit. What it "
